@@ -1,0 +1,2 @@
+extern int millrace_placeholder_algos;
+int millrace_placeholder_algos;

@@ -1,0 +1,2 @@
+extern int millrace_placeholder_consumer;
+int millrace_placeholder_consumer;

@@ -1,0 +1,2 @@
+extern int millrace_placeholder_statestore;
+int millrace_placeholder_statestore;
