@@ -1,16 +1,17 @@
 /* algo.h: one learning algorithm.
  *
- * Life check -> declare(WORK, STATE) -> init | load -> update*; slots: declare(VIEW) -> fold* -> fold_end
- *      -> derive -> score*, rebase
- * Owner The caller owns every tensor and struct; an algorithm keeps no pointer between calls and has no
- *      writable globals.
- * Thread One thread per ctx. States (partitions) take turns on it: work is shared, undefined at entry.
- * Forbidden allocation, I/O, clocks, threads, signals, libm beyond sqrt/fabs/floor. check and derive may
- *      be slow, update not.
- * Errors After anything but ST_OK the target tensors are garbage: the partition stops and the checkpoint
- *      is the retry.
- * Repeatable All outputs are functions of (tensors given, rows, shape, opts, seed, compute): not of
- *      addresses, of scratch, of eval.
+ * Life check -> declare(WORK, STATE) -> init | load -> update*;
+ *      slots: declare(VIEW) -> fold* -> fold_end -> derive -> score*, rebase
+ * Owner The caller owns every tensor and struct; an algorithm keeps no pointer between calls and
+ *      has no writable globals.
+ * Thread One thread per ctx. States (partitions) take turns on it: work is shared, undefined at
+ *      entry.
+ * Forbidden allocation, I/O, clocks, threads, signals, libm beyond sqrt/fabs/floor. check and
+ *      derive may be slow, update not.
+ * Errors After anything but ST_OK the target tensors are garbage: the partition stops and the
+ *      checkpoint is the retry.
+ * Repeatable All outputs are functions of (tensors given, rows, shape, opts, seed, compute): not
+ *      of addresses, of scratch, of eval.
  *
  * tests/conform/algo holds every registered algorithm to these laws. */
 #ifndef MILLRACE_ALGO_H
@@ -23,28 +24,38 @@
 
 #define MILLRACE_ABI 1u
 
-enum part { PART_STATE, PART_VIEW, PART_MODEL, PART_WORK, PART_OUT /* named columns of a score row */ };
+enum part {
+    PART_STATE,
+    PART_VIEW,
+    PART_MODEL,
+    PART_WORK,
+    PART_OUT /* named columns of a score row */
+};
 
 enum {
     ALGO_LABEL = 1,
     ALGO_KEY = 2,
     ALGO_TIME = 4,
-    ALGO_MISSING = 8,   /* needs */
-    ALGO_EXACT = 16,    /* classes A, B, C: never pulls; may be windowed by time */
-    ALGO_SET = 32,      /* class B: a record seen again changes nothing (epochs allowed) */
+    ALGO_MISSING = 8,    /* needs */
+    ALGO_EXACT = 16,     /* classes A, B, C: never pulls; may be windowed by time */
+    ALGO_SET = 32,       /* class B: a record seen again changes nothing (epochs allowed) */
     ALGO_ONE_EPOCH = 64, /* a record seen again counts twice: more than one epoch is refused */
-    ALGO_REPLAY = 128,  /* the runtime may feed old rows again from its sample */
-    ALGO_HOST = 256     /* uses no compute; on a device back end it runs on rows->host */
+    ALGO_REPLAY = 128,   /* the runtime may feed old rows again from its sample */
+    ALGO_HOST = 256      /* uses no compute; on a device back end it runs on rows->host */
 };
 
-/* What z is; chooses the metrics. MARGIN: z > 0 predicts class 1. LOGITS: zcols = models * classes, arg max
- * within a model's group. VALUE: a real prediction. LOSS_ONLY: no z. */
+/* What z is; chooses the metrics. MARGIN: z > 0 predicts class 1. LOGITS: zcols = models * classes,
+ * arg max within a model's group. VALUE: a real prediction. LOSS_ONLY: no z. */
 enum out_kind { OUT_NONE, OUT_MARGIN, OUT_LOGITS, OUT_VALUE, OUT_LOSS_ONLY };
 
-#define LOSS_NONE (-__builtin_inff()) /* no prediction for this row yet; NaN is a diverged model */
+/* no prediction for this row yet; NaN is a diverged model */
+#define LOSS_NONE (-__builtin_inff())
 
-struct shape { /* fixed for the job; the caller fills the first line, check() the second and batch_rows 0 */
-    uint32_t batch_rows, slots, folds, d[PORTS_MAX], nnz[PORTS_MAX] /* most per batch; 0: dense */, ny, classes;
+/* fixed for the job; the caller fills up to `classes`, check() the rest and batch_rows 0 */
+struct shape {
+    uint32_t batch_rows, slots, folds;
+    uint32_t d[PORTS_MAX], nnz[PORTS_MAX]; /* nnz: most per batch; 0: dense */
+    uint32_t ny, classes;
     uint32_t models, zcols;
     enum out_kind out;
 };
@@ -85,30 +96,39 @@ struct algo {
     uint32_t abi, bytes; /* MILLRACE_ABI and sizeof(struct algo): new members are only appended */
     const char *name, *summary;
     uint32_t state_version, model_version, flags;
-    const struct port *ports;             /* ends with {0} */
-    const struct opt *opts, *derive_opts; /* derive options need no retraining: k, rank, l2, model, trees */
+    const struct port *ports; /* ends with {0} */
+    /* derive options need no retraining: k, rank, l2, model, trees */
+    const struct opt *opts, *derive_opts;
     size_t opts_bytes, derive_bytes;
 
-    /* Resolve `auto`, refuse, say why. Start only. Sets sh->models, zcols, out, and batch_rows if it is 0. */
+    /* Resolve `auto`, refuse, say why. Start only. Sets sh->models, zcols, out, and batch_rows if
+     * it is 0. */
     MUST enum st (*check)(struct shape *sh, void *opts, struct err *e);
-    /* Tensors of one part, ids 0, 1, 2, ... in order. derive_opts only for PART_MODEL and PART_OUT. */
+    /* Tensors of one part, ids 0, 1, 2, ... in order. derive_opts only for PART_MODEL and
+     * PART_OUT. */
     MUST enum st (*declare)(struct decl *d, enum part p, const struct shape *sh, const void *opts,
                             const void *derive_opts);
     /* On zeroes; weights from Philox(seed, purpose, i). */
     MUST enum st (*init)(const struct ctx *x, struct tensors *state);
-    /* Scores the batch with the state as it is into e (NULL: learn only), then learns rows [0, train). */
-    MUST enum st (*update)(const struct ctx *x, struct tensors *state, const struct rows *r, struct eval *e);
+    /* Scores the batch with the state as it is into e (NULL: learn only), then learns rows [0,
+     * train). */
+    MUST enum st (*update)(const struct ctx *x, struct tensors *state, const struct rows *r,
+                           struct eval *e);
     MUST enum st (*derive)(const struct ctx *x, const struct tensors *view, const void *derive_opts,
                            struct tensors *model, struct measures *m);
-    /* out[n, width of PART_OUT]; the tensors of PART_OUT name its columns, their dim[0] is their width */
-    MUST enum st (*score)(const struct ctx *x, const struct tensors *model, const struct rows *r, float *out);
+    /* out[n, width of PART_OUT]; the tensors of PART_OUT name its columns, their dim[0] is their
+     * width */
+    MUST enum st (*score)(const struct ctx *x, const struct tensors *model, const struct rows *r,
+                          float *out);
 
     /* optional */
-    /* NULL: laws alone. Called once a slot, in slot order, after the laws; FOLD tensors; with an own
-     * VIEW (declare(PART_VIEW) adds something), everything. */
+    /* NULL: laws alone. Called once a slot, in slot order, after the laws; FOLD tensors; with an
+     * own VIEW (declare(PART_VIEW) adds something), everything. */
     MUST enum st (*fold)(const struct ctx *x, struct tensors *view, const struct slot *s);
-    MUST enum st (*fold_end)(const struct ctx *x, struct tensors *view); /* NULL: MEANs are divided, by the runtime */
-    MUST enum st (*rebase)(const struct ctx *x, struct tensors *state, const struct tensors *view); /* NULL: copy T_PULL tensors */
+    /* NULL: MEANs are divided, by the runtime */
+    MUST enum st (*fold_end)(const struct ctx *x, struct tensors *view);
+    /* NULL: copy T_PULL tensors */
+    MUST enum st (*rebase)(const struct ctx *x, struct tensors *state, const struct tensors *view);
     MUST enum st (*upgrade)(const struct ctx *x, const struct tensors *old, uint32_t version,
                             struct tensors *state); /* NULL: refuse other versions */
 };

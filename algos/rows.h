@@ -9,7 +9,8 @@
 
 enum { PORTS_MAX = 4 };
 
-enum {               /* forms a port may take; one per job */
+/* forms a port may take; one per job */
+enum {
     PORT_DENSE = 1,  /* x[n, d], row stride ld floats, 64-byte aligned */
     PORT_SPARSE = 2, /* CSR: columns ascending and unique in a row, val = value or count */
     PORT_SEQ = 4,    /* CSR: ids in order, repeats allowed (tokens, paths); val NULL */
@@ -25,9 +26,10 @@ struct port {
 struct feat {
     uint32_t d, ld; /* columns or id space; row stride of x in floats */
     const float *x; /* NaN = missing, only with ALGO_MISSING; infinite never */
-    const uint32_t *ptr, *col; /* ptr[n + 1], col[ptr[n]]; ptr[0] need not be 0: rows are col[ptr[i]..ptr[i+1]) */
-    const float *val;          /* indexed as col; NULL: all ones */
-    uint32_t uniq_n;           /* distinct columns in order of appearance: one list for gather, */
+    /* ptr[n + 1], col[ptr[n]]; ptr[0] need not be 0: rows are col[ptr[i]..ptr[i+1]) */
+    const uint32_t *ptr, *col;
+    const float *val; /* indexed as col; NULL: all ones */
+    uint32_t uniq_n;  /* distinct columns in order of appearance: one list for gather, */
     const uint32_t *uniq, *local; /* update, scatter and touch; col[q] == uniq[local[q]] */
     const uint32_t *text_at;
     const char *text;
@@ -40,13 +42,14 @@ struct rows {
     uint32_t folds; /* rows of fold f are [fold_at[f], fold_at[f + 1]); fold_at[folds] == train */
     const uint32_t *fold_at;
     struct feat in[PORTS_MAX];
-    uint32_t ny;    /* y[n, ny]; classes 0..C-1 as float; y NULL: no labels */
+    uint32_t ny; /* y[n, ny]; classes 0..C-1 as float; y NULL: no labels */
     const float *y;
     const uint32_t *y_ptr, *y_col; /* multi-label as CSR instead of y */
     const float *weight;           /* never NULL, >= 0; decay and class weights are already in it */
-    const uint64_t *rid;  /* offset << 16 | row in record; random numbers: key (seed, purpose, partition), counter rid */
-    const uint64_t *key;  /* hash of the record key, if ALGO_KEY */
-    const int64_t *ts_ms; /* event time, if ALGO_TIME: data, not a clock */
+    /* offset << 16 | row in record; random numbers: key (seed, purpose, partition), counter rid */
+    const uint64_t *rid;
+    const uint64_t *key;     /* hash of the record key, if ALGO_KEY */
+    const int64_t *ts_ms;    /* event time, if ALGO_TIME: data, not a clock */
     const struct rows *host; /* the same batch in host memory; == this on CPU back ends */
 };
 

@@ -1,11 +1,12 @@
 /* tensor.h: what is kept. State, merged view, model and scratch are one kind of thing: named, typed
- * tensors that the algorithm declares; the runtime (tensors.h) lays them out in one zeroed block, saves,
- * chunks, merges, inspects and exports them. No algorithm writes a serializer, allocates, or knows where
- * its bytes live.
+ * tensors that the algorithm declares; the runtime (tensors.h) lays them out in one zeroed block,
+ * saves, chunks, merges, inspects and exports them. No algorithm writes a serializer, allocates, or
+ * knows where its bytes live.
  *
- * Shapes: row-major, `dim` gives the capacity and ends at the first 0. Addresses: tensor.p is 64-byte
- * aligned and lies in the memory of the compute back end, unless T_HOST; on CPU back ends both are the
- * same. Bytes on disk are the host layout, little-endian. Thread: a tensors block belongs to one thread. */
+ * Shapes: row-major, `dim` gives the capacity and ends at the first 0. Addresses: tensor.p is
+ * 64-byte aligned and lies in the memory of the compute back end, unless T_HOST; on CPU back ends
+ * both are the same. Bytes on disk are the host layout, little-endian. Thread: a tensors block
+ * belongs to one thread. */
 #ifndef MILLRACE_TENSOR_H
 #define MILLRACE_TENSOR_H
 
@@ -23,7 +24,8 @@ enum law {
     LAW_SUM,   /* of weight_p * t_p (class A) */
     LAW_MIN,
     LAW_MAX,
-    LAW_MEAN, /* weighted by weight_p * n_p, n = tensor `by`: [1], or one per leading row; all 0: slot 0 */
+    /* weighted by weight_p * n_p, n = tensor `by`: [1], or one per leading row; all 0: slot 0 */
+    LAW_MEAN,
     LAW_SAME, /* equal in all slots (seeded projections): checked */
     LAW_FOLD  /* algo.fold does it (classes B, C, and D in other units) */
 };
@@ -37,8 +39,9 @@ enum {
 };
 
 struct tdecl {
-    uint32_t id;      /* position, 0, 1, 2, ...: the algorithm's own enum */
-    const char *name; /* [a-z0-9._]{1,47}, stable for ever: it is in files. "@..." is the runtime's */
+    uint32_t id; /* position, 0, 1, 2, ...: the algorithm's own enum */
+    /* [a-z0-9._]{1,47}, stable for ever: it is in files. "@..." is the runtime's */
+    const char *name;
     const char *what; /* a sentence for people, with the unit */
     enum dtype dtype;
     enum law law;
@@ -59,7 +62,8 @@ struct tensor {
         uint64_t *u64;
     };
     struct tdecl d;
-    uint64_t n, bytes, row_bytes, offset; /* elements; n * size; bytes of one leading row; from base */
+    /* elements; n * size; bytes of one leading row; from base */
+    uint64_t n, bytes, row_bytes, offset;
 };
 
 enum { TENSORS_MAX = 64 };
@@ -83,9 +87,9 @@ static inline void touch(struct tensors *s, uint32_t id, uint64_t row, uint64_t 
         s->dirty[c >> 6] |= (uint64_t)1 << (c & 63);
 }
 
-/* declare() calls add() in a row and returns d->st. add() refuses overflow, wrong order and the memory
- * limit: "tensor w [4000000001, 32] takes 512.0 GB, memory_max is 4.0 GB: fewer models or a smaller
- * hash space". */
+/* declare() calls add() in a row and returns d->st. add() refuses overflow, wrong order and the
+ * memory limit: "tensor w [4000000001, 32] takes 512.0 GB, memory_max is 4.0 GB: fewer models or a
+ * smaller hash space". */
 struct decl {
     void (*add)(struct decl *d, const struct tdecl *t);
     struct tensors *ts;

@@ -1,14 +1,19 @@
 /* compute.h: the compute table: row-major float32 operations and the memory they work on.
  *
- * One back end is one `const struct compute`; `ref` is plain C and defines each operation, every other
- * back end is compared with it, operation by operation, by normalised error with a stated limit
- * (tests/conform/compute). Element-wise maths is one file of kernels (kernels.def) with one entry, `ew`.
+ * One back end is one `const struct compute`; `ref` is plain C and defines each operation, every
+ * other back end is compared with it, operation by operation, by normalised error with a stated
+ * limit (tests/conform/compute). Element-wise maths is one file of kernels (kernels.def) with one
+ * entry, `ew`.
  *
- * Life open -> alloc, put, operations, get, sync -> free -> close; close is safe after a failed open.
- * Owner The caller owns `self` (self_bytes of zeroed memory); buffers belong to the back end that made them.
- * Thread One thread per self. Only get and sync wait; on CPU back ends everything is done on return.
+ * Life open -> alloc, put, operations, get, sync -> free -> close; close is safe after a failed
+ *      open.
+ * Owner The caller owns `self` (self_bytes of zeroed memory); buffers belong to the back end that
+ *      made them.
+ * Thread One thread per self. Only get and sync wait; on CPU back ends everything is done on
+ *      return.
  * Shapes m[r, c] with row stride ld floats; p in compute space; C is never an alias of A or B.
- * Repeatable The same call on the same bytes gives the same bytes: reduction order is fixed, no atomics.
+ * Repeatable The same call on the same bytes gives the same bytes: reduction order is fixed, no
+ *      atomics.
  * Errors of a device surface at sync(). Sizes are inside data: checked by CHECK, not by status. */
 #ifndef MILLRACE_COMPUTE_H
 #define MILLRACE_COMPUTE_H
@@ -23,12 +28,15 @@ struct mat {
     uint32_t r, c, ld;
 };
 
-struct arg { /* operand of an element-wise kernel; ld is the row stride, 0 for R, C and P operands' unused side */
+/* operand of an element-wise kernel; ld is the row stride, 0 for R, C and P operands' unused
+ * side */
+struct arg {
     float *p;
     uint32_t ld;
 };
 
-struct csr { /* row i holds entries ptr[i] .. ptr[i + 1] of idx and val; idx = feat.local or feat.col */
+/* row i holds entries ptr[i] .. ptr[i + 1] of idx and val; idx = feat.local or feat.col */
+struct csr {
     uint32_t n;
     const uint32_t *ptr, *idx;
     const float *val; /* NULL: all ones */
@@ -51,34 +59,48 @@ struct compute {
     size_t self_bytes;
     enum st (*open)(void *self, struct err *e);
     void (*close)(void *self);
-    void *(*alloc)(void *self, size_t bytes); /* 64-byte aligned, zeroed; start only; NULL: out of memory */
+    /* 64-byte aligned, zeroed; start only; NULL: out of memory */
+    void *(*alloc)(void *self, size_t bytes);
     void (*free)(void *self, void *p);
     void (*put)(void *self, void *dev, const void *host, size_t bytes);
     void (*get)(void *self, void *host, const void *dev, size_t bytes);
     enum st (*sync)(void *self);
     /* c = alpha op(a) op(b) + beta c; tr is NO_T, TA or TB; beta 0 does not read c */
-    void (*gemm)(void *self, int tr, float alpha, struct mat a, struct mat b, float beta, struct mat c);
-    void (*syrk)(void *self, float alpha, struct mat a, float beta, struct mat c); /* lower triangle of a'a */
-    void (*acc64)(void *self, struct mat a, double *sum); /* sum[r, c] += a, in f64: two-level sums */
-    void (*colsum)(void *self, struct mat a, const float *w, float *out); /* out[c] = sum_i w[i] a[i, c]; w NULL: 1 */
-    void (*rowsq)(void *self, struct mat a, float *out);                  /* out[r] = |a_i|^2 */
+    void (*gemm)(void *self, int tr, float alpha, struct mat a, struct mat b, float beta,
+                 struct mat c);
+    /* lower triangle of a'a */
+    void (*syrk)(void *self, float alpha, struct mat a, float beta, struct mat c);
+    /* sum[r, c] += a, in f64: two-level sums */
+    void (*acc64)(void *self, struct mat a, double *sum);
+    /* out[c] = sum_i w[i] a[i, c]; w NULL: 1 */
+    void (*colsum)(void *self, struct mat a, const float *w, float *out);
+    void (*rowsq)(void *self, struct mat a, float *out); /* out[r] = |a_i|^2 */
     /* at[r] = argmin_j a[i, j] + bias[j], val[r] the minimum; ties: lowest column; bias NULL: 0 */
     void (*rowmin)(void *self, struct mat a, const float *bias, uint32_t *at, float *val);
     /* the k smallest of a row, ascending, ties: lowest column first; at[r, k], val[r, k] */
     void (*topk)(void *self, struct mat a, const float *bias, uint32_t k, uint32_t *at, float *val);
     /* sum[seg[i]] += w[i] x_i, n[seg[i]] += w[i], in row order; w NULL: 1 */
-    void (*segsum)(void *self, struct mat x, const float *w, const uint32_t *seg, struct mat sum, double *n);
-    /* in place over each group of z.c / groups columns; lse[z.r, groups] = log-sum-exp of the logits */
+    void (*segsum)(void *self, struct mat x, const float *w, const uint32_t *seg, struct mat sum,
+                   double *n);
+    /* in place over each group of z.c / groups columns; lse[z.r, groups] = log-sum-exp of the
+     * logits */
     void (*softmax)(void *self, uint32_t groups, struct mat z, float *lse);
-    void (*csr_mm)(void *self, struct csr x, struct mat w, struct mat z);  /* z = x w */
-    void (*csr_tmm)(void *self, struct csr x, struct mat e, struct mat g); /* g = x' e, in row order, no atomics */
-    void (*csr_sddmm)(void *self, struct csr x, struct mat a, struct mat b, float *val); /* val[q] = a_i . b_idx[q] */
-    void (*gather)(void *self, struct mat src, const uint32_t *row, struct mat dst);  /* dst_i = src_row[i] */
-    void (*scatter)(void *self, struct mat src, const uint32_t *row, struct mat dst); /* dst_row[i] = src_i; rows distinct */
+    void (*csr_mm)(void *self, struct csr x, struct mat w, struct mat z); /* z = x w */
+    /* g = x' e, in row order, no atomics */
+    void (*csr_tmm)(void *self, struct csr x, struct mat e, struct mat g);
+    /* val[q] = a_i . b_idx[q] */
+    void (*csr_sddmm)(void *self, struct csr x, struct mat a, struct mat b, float *val);
+    /* dst_i = src_row[i] */
+    void (*gather)(void *self, struct mat src, const uint32_t *row, struct mat dst);
+    /* dst_row[i] = src_i; rows distinct */
+    void (*scatter)(void *self, struct mat src, const uint32_t *row, struct mat dst);
     /* Philox4x32-10: out[i, j] is a function of (key, rid[i], j) alone; rid NULL: i */
-    void (*fill)(void *self, enum fill_kind k, const uint64_t key[2], const uint64_t *rid, struct mat out);
-    /* kernel k over size[0] rows and size[1] columns; operands and scalars as listed in kernels.def */
-    void (*ew)(void *self, enum ew_id k, const uint32_t size[2], const struct arg a[8], const float *prm);
+    void (*fill)(void *self, enum fill_kind k, const uint64_t key[2], const uint64_t *rid,
+                 struct mat out);
+    /* kernel k over size[0] rows and size[1] columns; operands and scalars as listed in
+     * kernels.def */
+    void (*ew)(void *self, enum ew_id k, const uint32_t size[2], const struct arg a[8],
+               const float *prm);
 };
 
 /* All back ends of this build, `ref` first; checked at start (names unique, every pointer set). */

@@ -42,10 +42,12 @@ static inline uint64_t get_u64(const uint8_t *p)
     return (uint64_t)get_u32(p) | (uint64_t)get_u32(p + 4) << 32;
 }
 
-/* CRC-32C (Castagnoli), as in RFC 3720; crc32c("123456789") == 0xe3069283. Hardware where present. */
+/* CRC-32C (Castagnoli), as in RFC 3720; crc32c("123456789") == 0xe3069283. Hardware where
+ * present. */
 uint32_t crc32c(const void *p, size_t n);
 
-/* XXH64. Used for fingerprints and for choosing held-out rows, so its values are part of the format. */
+/* XXH64. Used for fingerprints and for choosing held-out rows, so its values are part of the
+ * format. */
 uint64_t hash64(const void *p, size_t n, uint64_t seed);
 
 /* One round of SplitMix64: a bijection of 64-bit words whose output bits are well mixed. */

@@ -1,9 +1,9 @@
 /* log.h: one line per event, to stderr; stdout is for results.
  *
- * Lines are logfmt: ts=2026-01-01T00:00:00.000Z level=info msg="..." key=value ... On a terminal a short
- * form is used: "millrace: ..." with colour unless NO_COLOR is set. Fields beyond the message are given
- * as one printf-style string of key=value pairs. A line is one write(2): lines of several processes do
- * not mix. Thread: any. Allocation: none. Lines are cut at 2 KiB. */
+ * Lines are logfmt: ts=2026-01-01T00:00:00.000Z level=info msg="..." key=value ... On a terminal a
+ * short form is used: "millrace: ..." with colour unless NO_COLOR is set. Fields beyond the message
+ * are given as one printf-style string of key=value pairs. A line is one write(2): lines of several
+ * processes do not mix. Thread: any. Allocation: none. Lines are cut at 2 KiB. */
 #ifndef MILLRACE_LOG_H
 #define MILLRACE_LOG_H
 

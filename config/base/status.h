@@ -1,12 +1,13 @@
 /* status.h: what a call tells its caller to do next.
  *
- * Every function that can fail returns an `enum st`; the value names the caller's next action, and the
- * sentence for people goes once, where the failure arises, into the caller's `struct err`: what, where,
- * the value, the remedy. Callers branch on the status and pass the text on; they never parse it.
+ * Every function that can fail returns an `enum st`; the value names the caller's next action, and
+ * the sentence for people goes once, where the failure arises, into the caller's `struct err`:
+ * what, where, the value, the remedy. Callers branch on the status and pass the text on; they never
+ * parse it.
  *
  * Outside data (bytes from a broker, a disk, a file, the command line) gives a status and is never
- * asserted. Inside data (arguments, invariants, results of our own) is always asserted: CHECK stays on
- * in release builds, once per call or per batch; DCHECK is for inner loops and debug builds.
+ * asserted. Inside data (arguments, invariants, results of our own) is always asserted: CHECK stays
+ * on in release builds, once per call or per batch; DCHECK is for inner loops and debug builds.
  *
  * Thread: any. Allocation: none. */
 #ifndef MILLRACE_STATUS_H
@@ -28,8 +29,8 @@ struct err {
 
 #define MUST __attribute__((warn_unused_result))
 
-/* Writes the sentence into *e (NULL: nowhere) and returns st, so that `return fail(e, ST_..., ...)` is
- * the one way an error is made. The text is cut at 511 bytes, never overrun. */
+/* Writes the sentence into *e (NULL: nowhere) and returns st, so that `return fail(e, ST_..., ...)`
+ * is the one way an error is made. The text is cut at 511 bytes, never overrun. */
 MUST enum st fail(struct err *e, enum st st, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
