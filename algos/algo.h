@@ -24,6 +24,8 @@
 
 #define MILLRACE_ABI 1u
 
+enum { ALGO_NAME_BYTES = 16 }; /* with the final 0: the room a slot's manifest has (protocol.md 2) */
+
 enum part {
     PART_STATE,
     PART_VIEW,
@@ -125,7 +127,7 @@ struct algo {
     /* NULL: laws alone. Called once a slot, in slot order, after the laws; FOLD tensors; with an
      * own VIEW (declare(PART_VIEW) adds something), everything. */
     MUST enum st (*fold)(const struct ctx *x, struct tensors *view, const struct slot *s);
-    /* NULL: MEANs are divided, by the runtime */
+    /* After the runtime has divided the MEANs; NULL: nothing to add */
     MUST enum st (*fold_end)(const struct ctx *x, struct tensors *view);
     /* NULL: copy T_PULL tensors */
     MUST enum st (*rebase)(const struct ctx *x, struct tensors *state, const struct tensors *view);
@@ -133,8 +135,12 @@ struct algo {
                             struct tensors *state); /* NULL: refuse other versions */
 };
 
-/* All algorithms of this build; algos_check() proves at start that names are unique and mandatory
- * pointers are set. */
+/* Is the table one that this build can run: interface version, name, mandatory members, ports,
+ * versions? ST_FATAL says what is missing. */
+MUST enum st algo_check(const struct algo *a, struct err *e);
+
+/* All algorithms of this build; algos_check() proves at start that each passes algo_check() and
+ * that names are unique. */
 extern const struct algo *const algo_list[];
 extern const uint32_t algo_count;
 const struct algo *algo_find(const char *name); /* NULL: none of that name */

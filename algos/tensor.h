@@ -88,8 +88,9 @@ static inline void touch(struct tensors *s, uint32_t id, uint64_t row, uint64_t 
 }
 
 /* declare() calls add() in a row and returns d->st. add() refuses overflow, wrong order and the
- * memory limit: "tensor w [4000000001, 32] takes 512.0 GB, memory_max is 4.0 GB: fewer models or a
- * smaller hash space". */
+ * memory limit: "tensor w [4000000001, 32] takes 476.8 GiB, together with those before it more than
+ * memory_max, which is 4.0 GiB: fewer models or a smaller id space". After a refusal it does
+ * nothing, so only the first error is told. */
 struct decl {
     void (*add)(struct decl *d, const struct tdecl *t);
     struct tensors *ts;

@@ -1,21 +1,24 @@
 /* tensors.h: the runtime of tensors: laid out, allocated, scanned for change, chunked, looked up.
  *
- * Layout (part of the format): tensors follow each other by id, LAW_LOCAL ones and then the
- * runtime's "@" tensors that are LOCAL last, so that a reader that only folds may skip their
- * chunks. A tensor of a chunk or more starts on a chunk edge, smaller ones share; every tensor
- * starts on a 64-byte edge; padding is zero. A chunk is bytes [j << chunk_shift, min(bytes, (j + 1)
- * << chunk_shift)) of the block.
- *
- * Owner: the caller owns struct tensors; tensors_alloc() takes memory once, at start. Thread:
- * one. */
+ * Life declare | layout -> alloc -> (algorithm, touch(), scan)* -> free.
+ * Layout (part of the format): tensors follow each other by id in three zones: what slots share,
+ * then the algorithm's LAW_LOCAL tensors, then the runtime's ("@") LOCAL ones, so that a reader
+ * that only folds may skip the chunks behind. A tensor of a chunk or more starts on a chunk edge,
+ * smaller ones share; every tensor starts on a 64-byte edge; padding is zero. A chunk is bytes
+ * [j << chunk_shift, min(bytes, (j + 1) << chunk_shift)) of the block. A tensor whose dim[0] is 0
+ * is absent: it has no bytes and only keeps its id.
+ * Owner The caller owns struct tensors; tensors_alloc() takes memory once, at start; pages that are
+ * never written cost nothing.
+ * Thread One.
+ * Errors After a refused declaration or a refused scan the struct is fit only for tensors_free(). */
 #ifndef MILLRACE_TENSORS_H
 #define MILLRACE_TENSORS_H
 
 #include "algos/algo.h"
 
 /* Lays out part p of algorithm a, then `extra` tensors of the runtime (ids go on; names begin with
- * '@'). No memory is taken. ST_BAD_CONFIG: over bytes_max, or a bad declaration, with the tensor's
- * name. */
+ * '@'). No memory is taken. ST_BAD_CONFIG: over bytes_max, or a bad declaration, with the names of
+ * algorithm and tensor. chunk_shift is 6..31; strings are borrowed for the life of ts. */
 MUST enum st tensors_declare(struct tensors *ts, const struct algo *a, enum part p,
                              const struct shape *sh, const void *opts, const void *derive_opts,
                              const struct tdecl *extra, uint32_t extras, uint32_t chunk_shift,
@@ -28,11 +31,11 @@ MUST enum st tensors_layout(struct tensors *ts, const struct tdecl *d, uint32_t 
 
 /* Zeroed block and dirty bits, from back end c (NULL: plain host memory). Start only. */
 MUST enum st tensors_alloc(struct tensors *ts, const struct compute *c, void *cs, struct err *e);
-/* safe on a zeroed struct */
+/* Back to what declare left; safe on a zeroed struct and after a failed alloc. c as for alloc. */
 void tensors_free(struct tensors *ts, const struct compute *c, void *cs);
-/* bytes to zero, all chunks dirty */
+/* All bytes to zero, all chunks marked. */
 void tensors_zero(struct tensors *ts);
-/* same layout: bytes only */
+/* The bytes of a block of the same layout; all chunks are marked. */
 void tensors_copy(struct tensors *to, const struct tensors *from);
 
 const struct tensor *tensors_find(const struct tensors *ts, const char *name); /* or NULL */
@@ -43,11 +46,16 @@ uint32_t tensors_chunks(const struct tensors *ts);
 uint32_t tensors_chunk_bytes(const struct tensors *ts, uint32_t j); /* the last may be short */
 
 /* One pass over the block: sets the bit of each chunk whose bytes moved since `hash` was filled,
- * updates `hash`, clears the marks. Chunks that hold only T_SPARSE tensors are read only where
- * touch()ed; the others always. Finds NaN and infinity in floats: ST_FATAL with tensor and index,
- * and then the state must not be saved. hash[chunks], changed[(chunks + 63) / 64] are the caller's;
- * hash of an all-zero chunk never written is 0 and such a chunk is not reported. */
+ * updates `hash`, clears the marks. Bits are only set: the caller clears them once it has kept the
+ * chunks. Chunks that hold only T_SPARSE tensors are read only where touch()ed; the others always.
+ * A hash of 0 stands for a chunk of zeros and for nothing else: so `hash` starts as zeros, a chunk
+ * never written is not reported, and one that became zero again is, once. hash[chunks] and
+ * changed[(chunks + 63) / 64] are the caller's. NaN or infinity in a changed chunk: ST_FATAL with
+ * tensor and index; then neither the state nor hash and changed may be kept. */
 MUST enum st tensors_scan(struct tensors *ts, uint64_t *hash, uint64_t *changed, struct err *e);
+
+/* No NaN and no infinity anywhere? ST_FATAL as above. */
+MUST enum st tensors_finite(const struct tensors *ts, struct err *e);
 
 /* Same names, dtypes, dims and laws in the same order? ST_BAD_CONFIG names the first difference. */
 MUST enum st tensors_same(const struct tensors *a, const struct tensors *b, struct err *e);

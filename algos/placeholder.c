@@ -1,2 +1,0 @@
-extern int millrace_placeholder_algos;
-int millrace_placeholder_algos;
