@@ -107,6 +107,7 @@ struct compute {
 extern const struct compute *const compute_list[];
 extern const uint32_t compute_count;
 const struct compute *compute_find(const char *name); /* NULL: none of that name */
+MUST enum st compute_check(struct err *e);            /* once, at start */
 
 extern const struct compute compute_ref, compute_openblas;
 

@@ -1,16 +1,16 @@
 /* cpu.h: what the CPU back ends share; included by them alone.
  *
- * Memory calls, element-wise kernels, random numbers and row moves are the same on every CPU back end, and stand
- * here once under the prefix cpu_. The operations whose definition is ref's, and which another back end
- * takes over unchanged, are named ref_ (ref.c). `self` is not used by any of them. */
+ * Memory, row moves, random numbers and element-wise kernels are the same on every CPU back end: they stand
+ * once, under the prefix cpu_ (cpu.c, ew.c). Operations that ref defines and another back end takes
+ * over as they are have the prefix ref_ (ref.c). None of them uses `self`. Contracts: compute.h. */
 #ifndef MILLRACE_CPU_H
 #define MILLRACE_CPU_H
 
 #include "algos/compute/compute.h"
 
 /* One binary for every x86-64: hot functions are compiled for three levels and chosen at load. Without contraction
- * and with lanes that do not meet, the levels give the same bits. clang before 16 and sanitizers (their
- * start-up code is not there yet when a resolver runs) get the plain function. */
+ * and with every sum in a written order, the levels give the same bits. clang before 16 has no such
+ * attribute for C, and the sanitizers' start-up code is not there yet when a resolver runs. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define MR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -18,7 +18,34 @@
 #define MR_CLONES
 #endif
 
+void *cpu_alloc(void *self, size_t bytes);
+void cpu_free(void *self, void *p);
+void cpu_put(void *self, void *dev, const void *host, size_t bytes);
+void cpu_get(void *self, void *host, const void *dev, size_t bytes);
+enum st cpu_sync(void *self);
+void cpu_gather(void *self, struct mat src, const uint32_t *row, struct mat dst);
+void cpu_scatter(void *self, struct mat src, const uint32_t *row, struct mat dst);
+void cpu_fill(void *self, enum fill_kind k, const uint64_t key[2], const uint64_t *rid,
+              struct mat out);
 void cpu_ew(void *self, enum ew_id k, const uint32_t size[2], const struct arg a[8],
             const float *prm);
+
+void ref_gemm(void *self, int tr, float alpha, struct mat a, struct mat b, float beta,
+              struct mat c);
+void ref_syrk(void *self, float alpha, struct mat a, float beta, struct mat c);
+void ref_acc64(void *self, struct mat a, double *sum);
+void ref_colsum(void *self, struct mat a, const float *w, float *out);
+void ref_rowsq(void *self, struct mat a, float *out);
+void ref_rowmin(void *self, struct mat a, const float *bias, uint32_t *at, float *val);
+void ref_topk(void *self, struct mat a, const float *bias, uint32_t k, uint32_t *at, float *val);
+void ref_segsum(void *self, struct mat x, const float *w, const uint32_t *seg, struct mat sum,
+                double *n);
+void ref_softmax(void *self, uint32_t groups, struct mat z, float *lse);
+void ref_csr_mm(void *self, struct csr x, struct mat w, struct mat z);
+void ref_csr_tmm(void *self, struct csr x, struct mat e, struct mat g);
+void ref_csr_sddmm(void *self, struct csr x, struct mat a, struct mat b, float *val);
+
+/* c = beta c, without reading c where beta is 0; `tri`: the lower triangle alone. */
+void ref_scale(float beta, struct mat c, int tri);
 
 #endif

@@ -23,9 +23,10 @@
     MR_INLINE void name##_nest(size_t rows_, size_t cols_, const struct arg *a_,                   \
                                const float *prm_, const int turned_)                               \
     {                                                                                              \
-        OPERAND(0) OPERAND(1) OPERAND(2) OPERAND(3)                                                \
-        OPERAND(4) OPERAND(5) OPERAND(6) OPERAND(7)                                                \
-        for (size_t row_ = 0; row_ < rows_; row_++) {                                              \
+        OPERAND(0)                                                                                 \
+        OPERAND(1) OPERAND(2) OPERAND(3) OPERAND(4) OPERAND(5) OPERAND(6)                          \
+            OPERAND(7) for (size_t row_ = 0; row_ < rows_; row_++)                                 \
+        {                                                                                          \
             _Pragma("omp simd") for (size_t col_ = 0; col_ < cols_; col_++)                        \
             {                                                                                      \
                 const uint32_t row = (uint32_t)(turned_ ? col_ : row_);                            \

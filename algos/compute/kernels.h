@@ -55,12 +55,15 @@ MR_INLINE float mr_soft(float w, float t)
  * applied in two halves, so that results below FLT_MIN are rounded once, not flushed. */
 MR_INLINE float mr_exp(float x)
 {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
+    const float magic =
+        12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
     float y = x < -150.0f ? -150.0f : x > 150.0f ? 150.0f : x;
     float t = y * 1.44269502f + magic;
     float n = t - magic;
-    float r = (y - n * 0.693145752f) - n * 1.42860677e-06f; /* ln 2 in two parts, the first of 16 bits */
-    uint32_t k = mr_bits(t) - mr_bits(magic) + 512;          /* n + 512: shifts below are of positive numbers */
+    float r =
+        (y - n * 0.693145752f) - n * 1.42860677e-06f; /* ln 2 in two parts, the first of 16 bits */
+    uint32_t k =
+        mr_bits(t) - mr_bits(magic) + 512; /* n + 512: shifts below are of positive numbers */
     float a = mr_from_bits(((k >> 1) - 256 + 127) << 23);
     float b = mr_from_bits((k - (k >> 1) - 256 + 127) << 23);
     float p = 1.979024e-4f;
