@@ -26,7 +26,13 @@
 #include "statestore/store.h"
 
 enum { SLOT_DONE = 1, SLOT_IDLE = 2, SLOT_STOPPED = 4 };
-enum { SLOT_TENSORS_MAX = 64, LINEAGE_MAX = 1024, SLOT_CHUNKS_MAX = 1 << 18, CHUNK_HEAD = 32, MANIFEST_HEAD = 152 };
+enum {
+    SLOT_TENSORS_MAX = 64,
+    LINEAGE_MAX = 1024,
+    SLOT_CHUNKS_MAX = 1 << 18,
+    CHUNK_HEAD = 32,
+    MANIFEST_HEAD = 152
+};
 
 struct position { /* compared in this order; run counts re-creations and resets of the data topic */
     uint32_t run, epoch;
@@ -44,8 +50,8 @@ static inline int position_cmp(struct position a, struct position b)
 
 enum lineage_kind {
     LINEAGE_LEARNED, /* offsets [begin, end) were read in order; `records` of them were learned */
-    LINEAGE_LOST,    /* [begin, end) was gone before it could be read (retention): policy continue */
-    LINEAGE_RESET    /* the topic was re-created or truncated: a new run begins at `begin` */
+    LINEAGE_LOST, /* [begin, end) was gone before it could be read (retention): policy continue */
+    LINEAGE_RESET /* the topic was re-created or truncated: a new run begins at `begin` */
 };
 
 struct lineage {
@@ -96,7 +102,8 @@ size_t manifest_encode(const struct manifest *m, uint8_t *out);
 MUST enum st manifest_decode(struct manifest *m, const uint8_t *p, size_t n, struct err *e);
 
 /* head[CHUNK_HEAD] for a payload. */
-void chunk_encode(uint8_t *head, uint32_t partition, uint32_t j, uint64_t seq, const void *payload, uint32_t bytes);
+void chunk_encode(uint8_t *head, uint32_t partition, uint32_t j, uint64_t seq, const void *payload,
+                  uint32_t bytes);
 struct chunk {
     uint32_t partition, j, bytes, crc;
     uint64_t seq;

@@ -1,2 +1,0 @@
-extern int millrace_placeholder_statestore;
-int millrace_placeholder_statestore;
