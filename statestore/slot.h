@@ -1,25 +1,20 @@
-/* slot.h: the bytes of one partition's state, as they lie in the state store and in the parameter topic.
+/* slot.h: the bytes of one partition's state, as they lie in the state store and in the parameter
+ * topic.
  *
- * A slot is a manifest and n chunks. A version is complete if and only if for every j the last chunk read has
- * the manifest's seq, length and CRC; the manifest closes it. All fields little-endian, CRC-32C.
+ * A slot is a manifest and n chunks. A version is complete if and only if for every j the last
+ * chunk read has the manifest's seq, length and CRC; the manifest closes it. All fields
+ * little-endian, CRC-32C.
  *
- * Chunk: 0 "MRSC"; 4 u16 version 1; 6 u16 codec 0; 8 u32 partition; 12 u32 j; 16 u64 seq of the publish that
- * wrote it; 24 u32 length; 28 u32 CRC of the payload; 32 payload.
+ * The drawings stand in slot.c. Here only what the caller has to know:
  *
- * Manifest: 0 "MRSM", u16 version 1, u16 flags; 8 u32 partition; 12 u32 run, u32 epoch, i64 offset (next to
- * train); 28 u32 epochs asked; 32 i64 begin, i64 end (INT64_MAX: unbounded); 48 i64 offset of the last trained
- * record (-1 none), u64 its fingerprint (XXH64 of timestamp, key, value); 64 u64 records trained, rejected,
- * lost; 88 u64 seq; 96 u32 merge round, u32 partitions of the data topic at first publish; 104 u64 job
- * fingerprint; 112 16 bytes algorithm, u32 state version; 132 u32 chunk size, u64 state bytes, u32 chunk count
- * n; 148 u32 tail length L; 152 16 n: per chunk u64 seq, u32 length, u32 CRC (a zero chunk, never
- * stored: all three 0); 152 + 16 n: tail; then u32 CRC of all before.
+ * seq counts the committed publishes of a slot; a chunk carries the seq of the publish that wrote
+ * it. A chunk of zeros is never stored: its entry in the manifest is all 0. The tail holds the
+ * declarations of the tensors, so that a state can be shown without its algorithm, and the lineage:
+ * the exact offset ranges that this state has learned, losses and resets included.
  *
- * Tail (Avro binary, fixed record): array of tensors {name string, dtype int, law int, flags int, by int, live
- * int, dims array<long>}, then array of lineage entries {run long, epoch long, begin long, end long, records
- * long, kind int}: the exact offset ranges this state has learned, gaps and losses included.
- *
- * Owner: struct manifest is plain memory of the caller, its arrays included. Thread: any. Errors: what does
- * not verify is ST_CORRUPT, with field and value; nothing is allocated from a length that was read. */
+ * Owner: struct manifest is plain memory of the caller (60 KiB), its chunk array included. Thread:
+ * any. Allocation: none. Errors: what does not verify is ST_CORRUPT, with field and value; the
+ * caller puts the place before it. */
 #ifndef MILLRACE_SLOT_H
 #define MILLRACE_SLOT_H
 
@@ -98,7 +93,8 @@ struct manifest {
 size_t manifest_bytes_max(uint32_t chunks);
 /* Returns the length; room is at least manifest_bytes_max(m->chunks). */
 size_t manifest_encode(const struct manifest *m, uint8_t *out);
-/* Verifies everything, then fills *m (chunk array given by the caller: ST_CORRUPT if more chunks than chunks_max). */
+/* Fills *m, whose chunk and chunks_max are set by the caller (more chunks than that: ST_CORRUPT)
+ * and kept. After an error the other members are garbage. */
 MUST enum st manifest_decode(struct manifest *m, const uint8_t *p, size_t n, struct err *e);
 
 /* head[CHUNK_HEAD] for a payload. */
@@ -109,14 +105,18 @@ struct chunk {
     uint64_t seq;
     const uint8_t *payload; /* borrowed from p */
 };
+bool chunk_is_zero(const void *payload, uint32_t bytes);
+/* *c is filled only where all verifies. */
 MUST enum st chunk_decode(struct chunk *c, const uint8_t *p, size_t n, struct err *e);
 
-/* Appends [begin, end) with its records, joined to the last entry where it continues it. Full: the two oldest LEARNED
- * entries are joined only if they touch; else ST_FATAL (the history of this partition is too broken to state). */
+/* Appends l, joined to the last entry where it continues it; [x, x) is left out unless it is a
+ * reset. ST_FATAL: the history has LINEAGE_MAX pieces already. One uninterrupted epoch is one
+ * piece, so epochs and losses count. */
 MUST enum st lineage_add(struct manifest *m, struct lineage l, struct err *e);
 
-/* Digest of a state, what tests compare: XXH64 over position, counts and the payload bytes given in chunk order
- * (absent chunks count as zeros); not seq, record fingerprint, worker or times. */
+/* Digest of a state, what tests compare: XXH64 chained over position, counts and payloads, which
+ * are given in chunk order; not seq, record fingerprint, worker or times. A chunk of zeros, absent
+ * (payload NULL) or not, leaves no trace. */
 struct digest {
     uint64_t h;
 };

@@ -1,21 +1,22 @@
 /* store.h: the store table: a small ordered map of bytes, written in atomic batches.
  *
- * Implementations: `rocksdb` (a folder on disk; write-ahead log on; the worker's state and the embedded
- * broker) and `memory` (tests and simulation; nothing outlives close). Keys are compared as unsigned bytes, a
- * shorter key before its extensions. Keys are not empty, values may be.
+ * Implementations: `rocksdb` (a folder on disk; write-ahead log on; the worker's state and the
+ * embedded broker) and `memory` (tests and simulation; nothing outlives close). Keys are compared
+ * as unsigned bytes, a shorter key before its extensions. Keys are not empty, values may be.
  *
- * Life   open -> get, scan, last, write* -> close. Close is safe on zeroed memory and after a failed open, and
- *        leaves `self` zeroed. After any status but ST_OK from write the store is fit only for close.
- * Owner  The caller owns `self` (self_bytes of zeroed memory). Bytes handed out are borrowed until the next call
- *        on the same self, so they are never an argument of it.
+ * Life   open -> get, scan, last, write* -> close. Close is safe on zeroed memory and after a
+ *        failed open, and leaves `self` zeroed. After any status but ST_OK from write the store is
+ *        fit only for close.
+ * Owner  The caller owns `self` (self_bytes of zeroed memory). Bytes handed out are borrowed until
+ *        the next call on the same self, so they are never an argument of it.
  * Thread One thread per self. RocksDB has two background threads of its own.
- * Memory memory_bytes beside the batches: a store holds up to four times the largest batch it was given.
- * Atomic One batch is all or nothing, also across a power cut, and batches survive in the order they were
- *        written. sync: it is on disk before write returns. A write that failed may be found whole at the
- *        next open (the log was written, its sync failed), never in parts.
- * Errors ST_BAD_CONFIG: the folder cannot be used, with the reason (held by another process, read-only, no folder
- *        above it, other files in it). ST_FATAL: a read or write failed (disk full). ST_CORRUPT: the store says
- *        its bytes do not verify. ST_AGAIN (read-only open): the writer was too fast. Messages name the folder. */
+ * Atomic One batch is all or nothing, also across a power cut, and batches survive in the order
+ *        they were written. sync: it is on disk before write returns. A write that failed may be
+ *        found whole at the next open (the log was written, its sync failed), never in parts.
+ * Errors ST_BAD_CONFIG: the folder cannot be used, with the reason (held by another process,
+ *        read-only, no folder above it, other files in it). ST_FATAL: a read or write failed (disk
+ *        full). ST_CORRUPT: the store says its bytes do not verify. ST_AGAIN (read-only open): the
+ *        writer was too fast. Messages name the folder. */
 #ifndef MILLRACE_STORE_H
 #define MILLRACE_STORE_H
 
@@ -30,19 +31,22 @@ struct bytes {
     size_t n;
 };
 
-/* One change of a batch: value.p NULL deletes the key; `upto` given: every key in [key, upto) is deleted. */
+/* One change of a batch: value.p NULL deletes the key; `upto` given: every key in [key, upto) is
+ * deleted. */
 struct change {
     struct bytes key, value, upto;
 };
 
-/* Opens beside a running writer, without its lock and without writing anything; sees what was there at open. */
+/* Opens beside a running writer, without its lock and without writing anything; sees what was there
+ * at open. */
 enum { STORE_READ_ONLY = 1 };
 
 struct store {
     const char *name, *summary;
     size_t self_bytes;
-    size_t
-        memory_bytes; /* what an open store takes beside its batches; 0: as much as is put into it */
+    /* Bytes an open store takes if no batch is larger than batch_max (0: as much as is put into
+     * it). */
+    size_t (*memory_bytes)(size_t batch_max);
     /* Makes the last folder of the path if need be. */
     MUST enum st (*open)(void *self, const char *dir, uint32_t flags, struct err *e);
     void (*close)(void *self);

@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A skip list (Pugh, "Skip lists: a probabilistic alternative to balanced trees", CACM 33, 1990): order, ranges and
- * `last` without rebalancing. Heights come from a counter, not from chance, so runs repeat. A batch takes all its
- * memory before it changes anything: out of memory leaves the store as it was. */
+/* A skip list (Pugh, "Skip lists: a probabilistic alternative to balanced trees", CACM 33, 1990):
+ * order, ranges and `last` without rebalancing. Heights come from a counter, not from chance, so
+ * runs repeat. A batch takes all its memory before it changes anything: out of memory leaves the
+ * store as it was. */
 
 enum { LEVELS = 20 }; /* 4^20 keys with a quarter of the nodes on each next level */
 
@@ -28,7 +29,8 @@ static int compare(struct bytes a, struct bytes b)
     return c ? c : (a.n > b.n) - (a.n < b.n);
 }
 
-/* The link of each level that leads to the first node >= key (key.p NULL: the end); returns the node before it. */
+/* The link of each level that leads to the first node >= key (key.p NULL: the end); returns the
+ * node before it. */
 static struct node *seek(struct map *s, struct bytes key, struct node **link[LEVELS])
 {
     struct node *at = NULL;
@@ -185,10 +187,17 @@ full:
     return fail(e, ST_FATAL, "store in memory: no memory for a batch of %zu bytes and more", bytes);
 }
 
+static size_t memory_bytes(size_t batch_max)
+{
+    (void)batch_max;
+    return 0;
+}
+
 const struct store store_memory = {
     .name = "memory",
     .summary = "a map in memory: tests and simulation; nothing outlives close",
     .self_bytes = sizeof(struct map),
+    .memory_bytes = memory_bytes,
     .open = memory_open,
     .close = memory_close,
     .get = memory_get,

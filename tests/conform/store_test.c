@@ -1,4 +1,5 @@
-/* The laws of the store table, over every store that is registered; then what only a folder on disk can do. */
+/* The laws of the store table, over every store that is registered; then what only a folder on disk
+ * can do. */
 #include "statestore/store.h"
 
 #include <setjmp.h>
@@ -154,8 +155,8 @@ static void tables_are_complete(void **state)
     for (uint32_t i = 0; i < store_count; i++) {
         const struct store *t = store_list[i];
 
-        assert_true(t->name && t->summary && t->self_bytes && t->open && t->close && t->get &&
-                    t->scan && t->last && t->write);
+        assert_true(t->name && t->summary && t->self_bytes && t->memory_bytes && t->open &&
+                    t->close && t->get && t->scan && t->last && t->write);
         assert_ptr_equal(store_find(t->name), t);
     }
     assert_null(store_find("cassette"));
@@ -341,8 +342,9 @@ static void open_twice_in_one_process_is_refused(void **state)
     closed(&store_rocksdb, s);
 }
 
-/* Another process of this program: `store_test hold|chase DIR`. Its standard output tells when it is ready, the end
- * of its standard input when to go. RocksDB's threads do not survive a bare fork. */
+/* Another process of this program: `store_test hold|chase DIR`. Its standard output tells when it
+ * is ready, the end of its standard input when to go. RocksDB's threads do not survive a bare
+ * fork. */
 struct child {
     pid_t pid;
     int in, out;
