@@ -1,0 +1,184 @@
+/* Membership and fencing: R1, R2 and the table of protocol.md, section 0. */
+#include "tests/conform/broker_suite_case.h"
+
+#include "config/base/clock.h"
+
+#include <unistd.h>
+
+void member_is_assigned_all_partitions(void **state)
+{
+    const char *name = new_topic(4, NULL);
+    struct got g = {.c = open_member(name, new_name("group"), new_name("member"))};
+    struct start s[4];
+
+    (void)state;
+    fill(name, 2, 3);
+    until_event(&g, GROUP_ASSIGNED);
+    assert_int_equal(g.owned, 4);
+    for (int32_t q = 0; q < 4; q++) {
+        assert_int_equal(g.own[q].partition, q);
+        assert_int_equal(g.own[q].topic, 0);
+        s[q] = (struct start){q, 0, 0};
+    }
+    quiet(&g, 300);
+    assert_int_equal(g.n + g.eofs, 0); /* nothing is read before it is assigned */
+    assert_int_equal(g.event_times, 1);
+    OK(t->consumer_assign(g.c, s, 4, &err));
+    until_eof(&g, 4);
+    assert_int_equal(g.n, 3);
+}
+
+void static_member_comes_back(void **state)
+{
+    const char *name = new_topic(3, NULL), *group = new_name("group"),
+               *instance = new_name("member");
+    struct got g = {.c = open_member(name, group, instance)};
+    int64_t began;
+
+    (void)state;
+    until_event(&g, GROUP_ASSIGNED);
+    assert_int_equal(g.owned, 3);
+    close_consumer(g.c);
+    began = clock_mono_us();
+    g = (struct got){.c = open_member(name, group, instance)};
+    until_event(&g, GROUP_ASSIGNED);
+    assert_int_equal(g.owned, 3);
+    assert_true(clock_mono_us() - began < 15000000); /* not after a session timeout */
+}
+
+void same_instance_fences_the_older(void **state)
+{
+    const char *name = new_topic(2, NULL), *group = new_name("group"),
+               *instance = new_name("member");
+    struct got old = {.c = open_member(name, group, instance)}, new = {0}, seen = {0};
+    void *p = open_producer(new_name("id"), name);
+    enum st st;
+
+    (void)state;
+    until_event(&old, GROUP_ASSIGNED);
+    OK(publish_to_offsets(p, old.c, name, 1, "before"));
+    OK(t->producer_commit(p, &err));
+    new.c = open_member(name, group, instance);
+    until_event(&new, GROUP_ASSIGNED);
+    assert_int_equal(new.owned, 2);
+    st = publish_to_offsets(p, old.c, name, 2, "zombie");
+    assert_true(st == ST_REVOKED || st == ST_FATAL);
+    assert_true(*err.text != 0);
+    OK(t->producer_abort(p, &err));
+    until_event(&old, GROUP_FENCED);
+    OK(publish_to_offsets(p, new.c, name, 3, "after"));
+    OK(t->producer_commit(p, &err));
+    seen.c = open_reader(name, false);
+    assign_all(seen.c, 1, 0);
+    until_records(&seen, 2);
+    until_eof(&seen, 1);
+    assert_int_equal(seen.n, 2);
+    assert_string_equal(seen.r[1].value, "after");
+}
+
+/* Polls both until they own so many, giving up what is revoked. */
+static void until_both(struct got *one, struct got *two, uint32_t owned_one, uint32_t owned_two)
+{
+    int64_t stop = clock_mono_us() + (int64_t)CASE_MS * 1000;
+
+    for (;;) {
+        struct got *of[2] = {one, two};
+        bool there = one->event == GROUP_ASSIGNED && one->owned == owned_one &&
+                     two->event == GROUP_ASSIGNED && two->owned == owned_two;
+
+        if (there)
+            return;
+        for (int i = 0; i < 2; i++) {
+            uint32_t before = of[i]->event_times;
+
+            poll_once(of[i], 50);
+            if (of[i]->event_times != before && of[i]->event == GROUP_REVOKED)
+                OK(t->consumer_assign(of[i]->c, NULL, 0, &err));
+        }
+        if (clock_mono_us() > stop)
+            fail_msg("members own %u and %u partitions", one->owned, two->owned);
+    }
+}
+
+void members_share_and_hand_over(void **state)
+{
+    const char *name = new_topic(4, NULL), *group = new_name("group");
+    struct got one = {.c = open_member(name, group, new_name("a-member"))}, two = {0};
+    void *p = open_producer(new_name("id"), name);
+
+    (void)state;
+    if (!fixture->members)
+        skip();
+    until_event(&one, GROUP_ASSIGNED);
+    assert_int_equal(one.owned, 4);
+    assign_all(one.c, 4, 0);
+    two.c = open_member(name, group, new_name("b-member"));
+    for (int i = 0; one.event != GROUP_REVOKED && i < 300; i++) {
+        poll_once(&two, 10);
+        poll_once(&one, 50);
+    }
+    assert_int_equal(one.event, GROUP_REVOKED);
+    assert_int_equal(one.owned, 4);
+    OK(publish_to_offsets(p, one.c, name, 1,
+                          "last")); /* the last publish before the hand-over works */
+    OK(t->producer_commit(p, &err));
+    OK(t->consumer_assign(one.c, NULL, 0, &err));
+    until_both(&one, &two, 2, 2);
+    assert_int_not_equal(one.own[0].partition, two.own[0].partition);
+    OK(publish_to_offsets(p, one.c, name, 2, "again"));
+    OK(t->producer_commit(p, &err));
+}
+
+/* A member that was put out while it did not poll, and its partitions moved: its captured membership does not let
+ * it publish, neither before nor after it learns of it and joins again. */
+void outdated_membership_cannot_publish(void **state)
+{
+    const char *name = new_topic(2, NULL), *group = new_name("group");
+    struct got zombie = {.c = open_member(name, group, new_name("a-member"))}, heir = {0},
+               seen = {0};
+    void *p = open_producer(new_name("id"), name), *q = open_producer(new_name("id"), name);
+
+    (void)state;
+    if (!fixture->members)
+        skip();
+    until_event(&zombie, GROUP_ASSIGNED);
+    assign_all(zombie.c, 2, 0);
+    heir.c = open_member(name, group, new_name("b-member"));
+    until_event(&heir, GROUP_ASSIGNED);
+    assert_int_equal(heir.owned, 2);
+    OK(publish_to_offsets(q, heir.c, name, 10, "heir"));
+    OK(t->producer_commit(q, &err));
+    EXPECT(ST_REVOKED, publish_to_offsets(p, zombie.c, name, 5, "zombie"));
+    OK(t->producer_abort(p, &err));
+    until_event(&zombie, GROUP_LOST);
+    EXPECT(ST_REVOKED, publish_to_offsets(p, zombie.c, name, 5, "zombie"));
+    OK(t->producer_abort(p, &err));
+    OK(t->consumer_assign(zombie.c, NULL, 0, &err));
+    until_both(&zombie, &heir, 1, 1);
+    OK(publish_to_offsets(p, zombie.c, name, 11, "rejoined"));
+    OK(t->producer_commit(p, &err));
+    seen.c = open_reader(name, false);
+    assign_all(seen.c, 1, 0);
+    until_records(&seen, 2);
+    until_eof(&seen, 1);
+    assert_int_equal(seen.n, 2);
+    assert_string_equal(seen.r[0].value, "heir");
+    assert_string_equal(seen.r[1].value, "rejoined");
+}
+
+void silent_member_loses_its_partitions(void **state)
+{
+    const char *name = new_topic(2, NULL);
+    struct got g = {.c = open_member(name, new_name("group"), new_name("member"))};
+
+    (void)state;
+    if (!fixture->members)
+        skip();
+    until_event(&g, GROUP_ASSIGNED);
+    assign_all(g.c, 2, 0);
+    sleep(6);
+    until_event(&g, GROUP_LOST);
+    OK(t->consumer_assign(g.c, NULL, 0, &err));
+    until_event(&g, GROUP_ASSIGNED); /* and joins again by itself */
+    assert_int_equal(g.owned, 2);
+}
