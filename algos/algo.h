@@ -46,8 +46,9 @@ enum {
     ALGO_HOST = 256      /* uses no compute; on a device back end it runs on rows->host */
 };
 
-/* What z is; chooses the metrics. MARGIN: z > 0 predicts class 1. LOGITS: zcols = models * classes,
- * arg max within a model's group. VALUE: a real prediction. LOSS_ONLY: no z. */
+/* What update() leaves in eval; chooses the metrics. MARGIN: z > 0 predicts class 1, zcols = models.
+ * LOGITS: zcols = models * classes, arg max within a model's group. VALUE: a real prediction, its loss
+ * half the squared error. LOSS_ONLY: no z. NONE: neither z nor loss. Losses are unweighted. */
 enum out_kind { OUT_NONE, OUT_MARGIN, OUT_LOGITS, OUT_VALUE, OUT_LOSS_ONLY };
 
 /* no prediction for this row yet; NaN is a diverged model */

@@ -47,9 +47,7 @@ enum st view_declare(struct tensors *view, const struct algo *a, const struct te
         if (own && (!is_runtime(t) || t->law == LAW_LOCAL))
             continue;
         CHECK(!own || t->law == LAW_SUM || t->law == LAW_MIN || t->law == LAW_MAX);
-        d[n] = in_view(state, i);
-        d[n].id = own + n;
-        n++;
+        d[n++] = in_view(state, i);
     }
     if (!own) /* ids are the state's, absent ones included */
         return tensors_layout(view, d, n, state->chunk_shift, bytes_max, e);

@@ -4,56 +4,66 @@
  * Prequential: each batch is scored with the state as it was before learning it ("test, then
  * train"), so the running mean of its loss needs no second data set (Gama, Sebastiao, Rodrigues
  * 2013). Learned rows go to the prequential sums, held-out rows to the held-out sums. A decayed sum
- * (half-life 16 batches by count of batches, so repeatable) shows the present. No-skill baseline:
- * from the same rows, the best constant prediction: log-loss of the class frequencies, or the
- * variance of the label. For OUT_MARGIN, held-out rows also fill score histograms of 1,024 bins
- * over z in [-16, 16], one for each class: any threshold, AUC and calibration come from them
- * afterwards.
+ * (half-life 16 batches that learn, counted, so repeatable) shows the present.
+ * No-skill baseline: the best constant prediction for the same labels: log-loss and accuracy of the
+ * class frequencies, or half the variance of the label (the loss of OUT_VALUE is half the squared
+ * error), so a loss and its baseline compare.
+ * For OUT_MARGIN, held-out rows also fill score histograms of 1,024 bins over z in [-16, 16], one
+ * for each class: any threshold, AUC and calibration come from them afterwards.
  *
- * Shapes: @metric.train, @metric.recent, @metric.held f64[models, METRIC_N]; @metric.label f64[2,
- * max(classes, 3)] (train, held: weight per class, or n, sum, sum of squares); @metric.hist
- * f64[models, 2, 1024] (only OUT_MARGIN). Thread: one. No allocation. */
+ * Losses come from update() unweighted; every mean here is weighted by the rows' weights. A row whose
+ * loss is LOSS_NONE for a model counts in that model's METRIC_NONE and in nothing else. OUT_NONE:
+ * rows and weights alone, e is not read. OUT_LOSS_ONLY: no label metrics.
+ *
+ * Shapes: @metric.train, .recent, .held f64[models, METRIC_N]; with ALGO_LABEL and an output also
+ * @metric.label f64[2, max(classes, 3)] (row 0 learned, row 1 held-out: weight per class; OUT_VALUE:
+ * weight, sum, sum of squares of the first label); for OUT_MARGIN also @metric.hist f64[models, 2,
+ * 1024]. z is [n, models] for MARGIN, [n, models * classes] for LOGITS, [n, models * T] with T <= ny
+ * targets for VALUE (squared errors are summed over targets). Thread: one. No allocation. */
 #ifndef MILLRACE_METRICS_H
 #define MILLRACE_METRICS_H
 
 #include "algos/algo.h"
 
-enum {
-    METRIC_ROWS,
-    METRIC_WEIGHT,
-    METRIC_LOSS,
-    METRIC_HIT,
-    METRIC_SE,
-    METRIC_NONE,
+enum { /* columns, per packed model */
+    METRIC_ROWS,   /* rows with a prediction, as a count */
+    METRIC_WEIGHT, /* their weight */
+    METRIC_LOSS,   /* sum of weight * loss */
+    METRIC_HIT,    /* MARGIN, LOGITS: weight of rows whose class was predicted; ties: lowest class */
+    METRIC_SE,     /* VALUE: sum of weight * (z - y)^2 */
+    METRIC_NONE,   /* rows without a prediction */
     METRIC_SPARE1,
     METRIC_SPARE2,
     METRIC_N
 };
 enum { METRIC_DECLS = 5, METRIC_BINS = 1024 };
 
-/* Fills d[METRIC_DECLS] with the declarations this shape needs, ids from first_id; returns how
- * many. */
+/* Fills d[METRIC_DECLS] with the declarations this shape needs, ids from first_id (tensors_declare()
+ * gives its own); returns how many. Strings are constants. */
 uint32_t metrics_decls(struct tdecl *d, uint32_t first_id, const struct algo *a,
                        const struct shape *sh);
 
-/* Adds one batch: rows, and e as update() left it (host memory). */
+/* Adds one batch: rows, and e as update() left it (host memory). Labels are valid: update() has
+ * refused others. */
 void metrics_add(struct tensors *state, const struct shape *sh, const struct rows *r,
                  const struct eval *e);
 
 struct metric { /* of one packed model; NaN where it has no meaning or no rows */
-    double rows, weight, loss, recent_loss;
+    double rows, weight, loss;
+    double recent_loss;   /* learned rows only */
     double accuracy;      /* MARGIN, LOGITS: share of hits by weight */
     double rmse;          /* VALUE */
-    double baseline_loss; /* no-skill, same rows */
+    double baseline_loss; /* no-skill, same labels */
     double baseline_accuracy;
     double auc; /* MARGIN, held-out only */
 };
 
-/* From a state or a view; held: of the held-out rows. */
+/* From a state or a view; held: of the held-out rows. Without "@metric" tensors: rows 0, else NaN. */
 struct metric metrics_read(const struct tensors *ts, const struct shape *sh, uint32_t model,
                            bool held);
 
-/* The packed model with the least held-out loss, else the least prequential loss; ties: lowest. */
+/* The packed model with the least held-out loss, else (no held-out rows) the least prequential loss;
+ * ties, and no rows at all: lowest. */
 uint32_t metrics_best(const struct tensors *ts, const struct shape *sh);
 
 #endif

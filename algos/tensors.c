@@ -206,11 +206,17 @@ static struct build begin(struct tensors *ts, uint32_t chunk_shift, uint64_t byt
     return (struct build){.d = {.add = add, .ts = ts, .bytes_max = bytes_max, .err = e}};
 }
 
-static enum st add_all(struct build *b, const struct tdecl *d, uint32_t n)
+static enum st add_all(struct build *b, const struct tdecl *d, uint32_t n, bool renumber)
 {
+    struct tdecl t;
+
     b->runtime = true;
-    for (uint32_t i = 0; i < n; i++)
-        add(&b->d, &d[i]);
+    for (uint32_t i = 0; i < n; i++) {
+        t = d[i];
+        if (renumber)
+            t.id = b->d.ts->n;
+        add(&b->d, &t);
+    }
     return b->d.st;
 }
 
@@ -228,7 +234,7 @@ enum st tensors_declare(struct tensors *ts, const struct algo *a, enum part p,
         if (ts->t[i].d.law == LAW_FOLD && !a->fold)
             st = fail(e, ST_BAD_CONFIG, "tensor %s: LAW_FOLD without a fold()", ts->t[i].d.name);
     if (st == ST_OK)
-        st = add_all(&b, extra, extras);
+        st = add_all(&b, extra, extras, true);
     if (st == ST_OK)
         st = lay_out(ts, bytes_max, e);
     if (st != ST_OK)
@@ -241,7 +247,7 @@ enum st tensors_layout(struct tensors *ts, const struct tdecl *d, uint32_t n, ui
 {
     struct build b = begin(ts, chunk_shift, bytes_max, e);
 
-    TRY(add_all(&b, d, n));
+    TRY(add_all(&b, d, n, false));
     return lay_out(ts, bytes_max, e);
 }
 

@@ -16,9 +16,10 @@
 
 #include "algos/algo.h"
 
-/* Lays out part p of algorithm a, then `extra` tensors of the runtime (ids go on; names begin with
- * '@'). No memory is taken. ST_BAD_CONFIG: over bytes_max, or a bad declaration, with the names of
- * algorithm and tensor. chunk_shift is 6..31; strings are borrowed for the life of ts. */
+/* Lays out part p of algorithm a, then `extra` tensors of the runtime, whose names begin with '@' and whose
+ * ids are given here, in order (theirs are ignored: no law by `by`). No memory is taken. ST_BAD_CONFIG:
+ * over bytes_max, or a bad declaration, with the names of algorithm and tensor. chunk_shift is 6..31;
+ * strings are borrowed for the life of ts. */
 MUST enum st tensors_declare(struct tensors *ts, const struct algo *a, enum part p,
                              const struct shape *sh, const void *opts, const void *derive_opts,
                              const struct tdecl *extra, uint32_t extras, uint32_t chunk_shift,
