@@ -32,17 +32,23 @@ struct feature { /* "price", or "pixels[784]": an array of that width; width 0: 
 };
 
 struct input {
-    uint32_t format;      /* enum format */
-    char schema[4096];    /* path of the writer's schema, as the job file says it, resolved against its folder */
-    char label[NAME_MAX_BYTES], weight[NAME_MAX_BYTES], key[NAME_MAX_BYTES], time[NAME_MAX_BYTES]; /* "": none */
-    struct feature feature[FEATURES_MAX]; /* none: every other number of the record, in schema order */
+    uint32_t format; /* enum format */
+    char schema
+        [4096]; /* path of the writer's schema, as the job file says it, resolved against its folder */
+    char label[NAME_MAX_BYTES], weight[NAME_MAX_BYTES], key[NAME_MAX_BYTES],
+        time[NAME_MAX_BYTES]; /* "": none */
+    struct feature
+        feature[FEATURES_MAX]; /* none: every other number of the record, in schema order */
     uint32_t features;
-    uint32_t width;       /* of an array feature without its own, of libsvm's id space; 0: taken from the data */
-    struct feature column[FEATURES_MAX]; /* csv: names of the fields, in order; none: f0, f1, ... with width */
+    uint32_t
+        width; /* of an array feature without its own, of libsvm's id space; 0: taken from the data */
+    struct feature
+        column[FEATURES_MAX]; /* csv: names of the fields, in order; none: f0, f1, ... with width */
     uint32_t columns;
-    char delimiter[2];    /* csv; "," */
-    float holdout;        /* share of rows scored and never learned, 0 .. 0.5 */
-    char class_name[CLASS_NAMES_MAX][CLASS_NAME_BYTES]; /* label values, class 0 first; none: numbers 0, 1, ... */
+    char delimiter[2]; /* csv; "," */
+    float holdout;     /* share of rows scored and never learned, 0 .. 0.5 */
+    char class_name[CLASS_NAMES_MAX]
+                   [CLASS_NAME_BYTES]; /* label values, class 0 first; none: numbers 0, 1, ... */
     uint32_t classes;
 };
 
@@ -58,7 +64,7 @@ struct job {
     char algo[48];
     _Alignas(64) uint8_t opts[OPTS_BYTES_MAX]; /* the algorithm's options struct */
     struct every checkpoint, publish, snapshot;
-    int32_t staleness; /* -1: async */
+    int32_t staleness;        /* -1: async */
     uint64_t batch_linger_ms; /* 0: blocks end by records alone, and a replay makes the same bits */
     bool bad_dead_letter;     /* bad_records.to: dead-letter | drop */
     double bad_limit;         /* share of records, 0 .. 1; reached only after 100 records */

@@ -1,0 +1,148 @@
+#include "config/job.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+struct fake {
+    struct f32s rate;
+    uint32_t classes;
+};
+
+static const struct opt fake_opts[] = {
+    {"learning_rate", OPT_F32S, offsetof(struct fake, rate), 0, "0.1", 0, 10, NULL, "", NULL},
+    {"classes", OPT_U32, offsetof(struct fake, classes), 0, NULL, 2, 100, NULL,
+     "Number of classes.", NULL},
+    {0}};
+
+static const struct opt *options_of(const char *name, size_t *bytes)
+{
+    *bytes = sizeof(struct fake);
+    return strcmp(name, "fake") ? NULL : fake_opts;
+}
+
+static const struct job_algos algos = {options_of, (const char *const[]){"fake", NULL}};
+static struct job job;
+
+/* Reads text as a job file; the problems printed are in said[]. */
+static uint32_t read_text(const char *text, const char *const *set, uint32_t n, char *said,
+                          size_t room)
+{
+    char path[] = "/tmp/job-test-XXXXXX";
+    int fd = mkstemp(path);
+    FILE *f = fdopen(fd, "w"), *out;
+    uint32_t count;
+
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    memset(said, 0, room);
+    out = fmemopen(said, room - 1, "w");
+    count = job_read(&job, path, set, n, &algos, out);
+    fclose(out);
+    unlink(path);
+    return count;
+}
+
+static const char good[] =
+    "job: clothes\ntopic: images\nalgo: fake\nbroker: local:data\n"
+    "kafka: {bootstrap.servers: \"localhost:9092\"}\n"
+    "input:\n  schema: images.avsc\n  features: [a, \"pixels[784]\"]\n  holdout: 10%\n  classes: "
+    "[no, yes]\n"
+    "options: {classes: 10, learning_rate: [0.05, 0.1]}\n"
+    "checkpoint: {every: \"10s, 100000 rows\"}\nstaleness: 2\nbad_records: {to: drop, limit: 5}\n";
+
+static void a_job_is_read_with_its_defaults(void **state)
+{
+    char said[2048];
+    const struct fake *f = (const struct fake *)job.opts;
+
+    (void)state;
+    assert_int_equal(read_text(good, NULL, 0, said, sizeof said), 0);
+    assert_string_equal(said, "");
+    assert_string_equal(job.name, "clothes");
+    assert_string_equal(job.topic_params, "clothes.params");
+    assert_string_equal(job.broker, "local:/tmp/data");
+    assert_string_equal(job.input.schema, "/tmp/images.avsc");
+    assert_string_equal(job.state_dir, "/tmp/clothes.state");
+    assert_string_equal(job.input.feature[1].name, "pixels");
+    assert_int_equal(job.input.feature[1].width, 784);
+    assert_true(job.input.holdout == 0.1f);
+    assert_int_equal(job.input.classes, 2);
+    assert_int_equal(f->classes, 10);
+    assert_int_equal(f->rate.n, 2);
+    assert_int_equal(job.checkpoint.ms, 10000);
+    assert_int_equal(job.checkpoint.rows, 100000);
+    assert_int_equal(job.publish.ms, 10000);
+    assert_int_equal(job.staleness, 2);
+    assert_false(job.bad_dead_letter);
+    assert_int_equal(job.bad_limit_count, 5);
+    assert_int_equal(job.kafka.n, 1);
+    assert_string_equal(job.kafka.p[0].value, "localhost:9092");
+}
+
+static void all_problems_are_reported_at_once_with_place_and_nearest_word(void **state)
+{
+    static const char bad[] =
+        "job: clothes\ntopc: images\nalgo: fake\ninput:\n  schema: x.avsc\n  fromat: csv\n"
+        "options:\n  lerning_rate: 0.1\n  classes: 1\nseed: -1\n";
+    char said[4096];
+
+    (void)state;
+    assert_int_equal(read_text(bad, NULL, 0, said, sizeof said), 6);
+    assert_non_null(strstr(said, ":2:1: error: unknown key 'topc' (did you mean 'topic'?)"));
+    assert_non_null(
+        strstr(said, ":6:3: error: unknown key 'fromat' in input (did you mean 'format'?)"));
+    assert_non_null(strstr(
+        said,
+        ":8:3: error: unknown key 'lerning_rate' in options (did you mean 'learning_rate'?)"));
+    assert_non_null(strstr(said, ":9:12: error: 'classes' must be 2..100, got '1'"));
+    assert_non_null(strstr(said, ":10:7: error: 'seed' must be a number, got '-1'"));
+    assert_non_null(strstr(said, "'topic' is missing"));
+}
+
+static void broken_files_say_where(void **state)
+{
+    char said[2048];
+
+    (void)state;
+    assert_int_equal(read_text("job: [a\n", NULL, 0, said, sizeof said), 1);
+    assert_non_null(strstr(said, ":2:1: error:"));
+    assert_int_equal(read_text("job: a\njob: b\n", NULL, 0, said, sizeof said), 1);
+    assert_non_null(strstr(said, ":2:1: error: key 'job' is given twice (first in line 1)"));
+    assert_int_equal(read_text("", NULL, 0, said, sizeof said), 1);
+    assert_int_equal(read_text("- a\n", NULL, 0, said, sizeof said), 1);
+    assert_int_equal(read_text("job: &a x\ntopic: *a\n", NULL, 0, said, sizeof said), 1);
+    assert_int_equal(read_text("job: a\ntopic: t\nalgo: fkae\n", NULL, 0, said, sizeof said), 1);
+    assert_non_null(strstr(said, "did you mean 'fake'?"));
+}
+
+static void set_wins_over_the_file(void **state)
+{
+    static const char *const set[] = {"seed=7", "options.learning_rate=0.3", "input.holdout=0.2"},
+                             *const wrong[] = {"sed=7"};
+    char said[2048];
+
+    (void)state;
+    assert_int_equal(read_text(good, set, 3, said, sizeof said), 0);
+    assert_int_equal(job.seed, 7);
+    assert_int_equal(((const struct fake *)job.opts)->rate.n, 1);
+    assert_true(job.input.holdout == 0.2f);
+    assert_int_equal(read_text(good, wrong, 1, said, sizeof said), 1);
+    assert_non_null(strstr(said, "--set: error: unknown key 'sed' (did you mean 'seed'?)"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_job_is_read_with_its_defaults),
+        cmocka_unit_test(all_problems_are_reported_at_once_with_place_and_nearest_word),
+        cmocka_unit_test(broken_files_say_where),
+        cmocka_unit_test(set_wins_over_the_file),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
