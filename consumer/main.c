@@ -1,4 +1,14 @@
-int main(void)
+#include "consumer/verbs/verbs.h"
+
+#include "algos/algo.h"
+
+static const struct verb *const verbs[] = {&verb_lint, &verb_config, &verb_list, &verb_version,
+                                           NULL};
+
+int main(int argc, char **argv)
 {
-    return 0;
+    struct err e;
+    enum st st = algos_check(&e);
+
+    return st == ST_OK ? cli_main(verbs, argc, argv) : cli_fail(st, &e);
 }

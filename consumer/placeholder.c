@@ -1,2 +1,0 @@
-extern int millrace_placeholder_consumer;
-int millrace_placeholder_consumer;

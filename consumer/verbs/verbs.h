@@ -1,0 +1,9 @@
+/* verbs.h: the verbs of the program, one file each in this folder; the list is in main.c. */
+#ifndef MILLRACE_VERBS_H
+#define MILLRACE_VERBS_H
+
+#include "consumer/cli.h"
+
+extern const struct verb verb_lint, verb_list, verb_version, verb_config;
+
+#endif
