@@ -1,0 +1,211 @@
+/* libsvm: "label index:value index:value ...", a line a row, a message of one line or several. Indices count from 1 and ascend;
+ * index i is column i-1. "#" starts a comment. Rows are sparse; the id space is input.width, which only the job knows. */
+#include "consumer/codec.h"
+
+#include "config/base/bytes.h"
+#include "consumer/labels.h"
+#include "consumer/number.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct svm {
+    struct labels labels;
+    uint32_t width;
+};
+
+struct svm_line { /* where decoding stands: [p, stop) is what is left of the line */
+    const uint8_t *p, *stop;
+    uint32_t row, entries; /* entries: of the block, those of this message included */
+    char *detail;
+};
+
+static enum st svm_open(void *self, const struct input *in, bool need_label, struct bytes sample,
+                        struct decoded *out, struct err *e)
+{
+    struct svm *s = self;
+
+    (void)need_label; /* the format has one in every line */
+    (void)sample;
+    if (!in->width)
+        return fail(e, ST_BAD_CONFIG,
+                    "input.width is missing: libsvm text does not say how many columns there are; "
+                    "give the highest index");
+    if (in->width > COLUMNS_MAX)
+        return fail(e, ST_BAD_CONFIG, "input.width: %u is more than %d", in->width, COLUMNS_MAX);
+    if (in->features || in->weight[0] || in->key[0] || in->time[0])
+        return fail(e, ST_BAD_CONFIG,
+                    "input: libsvm has a label and numbered columns, no fields that features, "
+                    "weight, key or time could name");
+    TRY(labels_init(&s->labels, in->class_name, in->classes, e));
+    s->width = in->width;
+    memset(out, 0, sizeof *out);
+    out->shape = block_shape_of(s->width, true);
+    out->shape.ny = 1;
+    out->columns = s->width;
+    out->classes = s->labels.n;
+    labels_names(&s->labels, out->class_name);
+    out->fingerprint = labels_hash(&s->labels, hash64(&s->width, sizeof s->width, FORMAT_LIBSVM));
+    return ST_OK;
+}
+
+static void svm_close(void *self)
+{
+    struct svm *s = self;
+
+    labels_fini(&s->labels);
+    memset(s, 0, sizeof *s);
+}
+
+static const char *svm_column_name(void *self, uint32_t c, char *text, size_t n)
+{
+    const struct svm *s = self;
+
+    CHECK(c < s->width);
+    snprintf(text, n, "%u", c + 1);
+    return text;
+}
+
+static void svm_label_limit(void *self, uint32_t classes)
+{
+    struct svm *s = self;
+
+    s->labels.limit = classes;
+}
+
+static inline bool blank(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
+/* The next word of the line; n 0: none. */
+static struct bytes next_word(struct svm_line *l)
+{
+    struct bytes w;
+
+    while (l->p < l->stop && blank(*l->p))
+        l->p++;
+    w.p = l->p;
+    while (l->p < l->stop && !blank(*l->p))
+        l->p++;
+    w.n = (size_t)(l->p - w.p);
+    return w;
+}
+
+static enum bad bad_word(const struct svm_line *l, enum bad bad, const char *what, struct bytes w)
+{
+    char shown[36];
+
+    snprintf(l->detail, DETAIL_BYTES, "line %u: %s '%s'", l->row + 1, what,
+             bytes_shown(w.p, w.n, shown));
+    return bad;
+}
+
+/* "12:0.5" behind column `last` of the row. */
+static enum bad put_entry(const struct svm *s, struct svm_line *l, struct bytes w, int64_t last,
+                          struct block *b)
+{
+    const uint8_t *colon = memchr(w.p, ':', w.n);
+    uint32_t index;
+    float v;
+
+    if (!colon || !number_u32(w.p, (size_t)(colon - w.p), UINT32_MAX, &index))
+        return bad_word(l, BAD_VALUE, "index:value is needed, not", w);
+    if (!number_f32(colon + 1, (size_t)(w.p + w.n - colon - 1), &v))
+        return bad_word(l, BAD_VALUE, "no number in", w);
+    if (!isfinite(v))
+        return bad_word(l, BAD_NONFINITE, "not finite:", w);
+    if (index < 1 || index > s->width)
+        return bad_word(l, BAD_INDEX, "the index must be 1 .. input.width in", w);
+    if (index - 1 <= last)
+        return bad_word(l, BAD_INDEX, "indices must ascend at", w);
+    if (l->entries == b->s.nnz_max)
+        return bad_word(l, BAD_FULL, "more entries than a block holds at", w);
+    b->col[l->entries] = index - 1;
+    b->val[l->entries++] = v;
+    return BAD_NONE;
+}
+
+static enum bad decode_line(const struct svm *s, struct svm_line *l, struct block *b)
+{
+    uint32_t n = b->n + l->row;
+    struct bytes w = next_word(l);
+    int64_t last = -1;
+
+    if (!labels_text(&s->labels, w.p, w.n, &b->y[n]))
+        return bad_word(l, BAD_LABEL, "no such class", w);
+    for (w = next_word(l); w.n; w = next_word(l)) {
+        enum bad bad = put_entry(s, l, w, last, b);
+
+        if (bad)
+            return bad;
+        last = b->col[l->entries - 1];
+    }
+    b->ptr[n + 1] = l->entries;
+    return BAD_NONE;
+}
+
+/* The next line that is not blank and not all comment, without its comment. */
+static bool next_line(struct svm_line *l, const uint8_t **next, const uint8_t *end)
+{
+    while (*next < end) {
+        const uint8_t *p = *next, *nl = memchr(p, '\n', (size_t)(end - p)), *hash;
+
+        l->p = p;
+        l->stop = nl ? nl : end;
+        *next = nl ? nl + 1 : end;
+        hash = memchr(p, '#', (size_t)(l->stop - p));
+        if (hash)
+            l->stop = hash;
+        while (l->p < l->stop && blank(*l->p))
+            l->p++;
+        if (l->p < l->stop)
+            return true;
+    }
+    return false;
+}
+
+static enum bad svm_decode(void *self, struct bytes key, struct bytes value, int64_t offset,
+                           int64_t timestamp_ms, struct block *b, char *detail)
+{
+    const struct svm *s = self;
+    const uint8_t *next = value.p, *end = value.p + value.n;
+    struct svm_line l = {.entries = b->ptr[b->n], .detail = detail};
+    uint64_t hash = b->key ? hash64(key.p, key.n, 0) : 0;
+
+    for (; next_line(&l, &next, end); l.row++) {
+        uint32_t n = b->n + l.row;
+        enum bad bad = BAD_FULL;
+
+        if (n < BLOCK_ROWS) {
+            block_stamp(b, n, (uint64_t)offset << 16 | l.row, hash, timestamp_ms);
+            bad = decode_line(s, &l, b);
+        }
+        if (bad == BAD_FULL && !b->n) {
+            snprintf(detail, DETAIL_BYTES,
+                     "line %u is beyond what a block holds: %u rows, %u entries", l.row + 1,
+                     BLOCK_ROWS, b->s.nnz_max);
+            return BAD_TOO_MANY;
+        }
+        if (bad)
+            return bad;
+    }
+    if (!l.row) {
+        snprintf(detail, DETAIL_BYTES, "no line in a value of %zu bytes", value.n);
+        return BAD_TRUNCATED;
+    }
+    b->n += l.row;
+    return BAD_NONE;
+}
+
+const struct codec codec_libsvm = {
+    .name = "libsvm",
+    .summary = "label index:value ...; sparse, indices count from 1",
+    .self_bytes = sizeof(struct svm),
+    .open = svm_open,
+    .close = svm_close,
+    .decode = svm_decode,
+    .column_name = svm_column_name,
+    .label_limit = svm_label_limit,
+};
