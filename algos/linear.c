@@ -1,0 +1,372 @@
+/* linear.c: linear models of dense or sparse rows: logistic and softmax classification, regression.
+ *
+ * Problem. Minimise over w, b the weighted mean of loss(z, y), z = x'w + b, while rows pass once:
+ *   logistic  log(1 + e^z) - y z,  y in {0, 1}     dl/dz = p - y,   p = 1 / (1 + e^-z)
+ *   softmax   log sum_c e^z_c - z_y, y in 0..C-1   dl/dz = p - 1_y, p = softmax(z)
+ *   squared   (z - y)^2 / 2                        dl/dz = z - y
+ * M packed models (the grid learning_rate x l1 x l2) are columns of one matrix w[D + 1, M C],
+ * row-major by feature: a batch of B rows is two products for all of them, models are the SIMD lane.
+ *
+ * Update. Z = X w + b; losses; G = X' E / B with E = weight * dl/dz; one optimiser step by column:
+ *   adagrad   n += g^2, w = soft(w - s g, s l1), s = rate / sqrt n, l2 w added to g
+ *             (Duchi, Hazan, Singer, JMLR 2011)
+ *   ftrl      n, z as in McMahan et al., KDD 2013; w is the closed form of z. l1, l2 weigh against the
+ *             whole stream there, against one batch elsewhere
+ *   sgd       w = soft(w - rate (g + l2 w), rate l1)
+ * The divisor is the batch size of the job, not of the batch: a short last batch takes a
+ * proportionally short step, and a row of weight 2 is the row twice. The bias is not regularised.
+ * Sparse rows touch, and regularise, only the features they have.
+ *
+ * Standardisation. Dense columns enter as (x - shift) scale, so one learning rate suits all units.
+ * The moments are those of the slot's first 4,096 (by weight) learned rows; scale is set from its
+ * first batch and again whenever their weight has doubled, w being carried over so that the function
+ * stays (linear_units.c); after that it is frozen. Nothing waits for a warm-up: the first batch
+ * learns. scale = 1 / max(deviation, range / 10): within the warm-up no value exceeds 10, however
+ * rare it is. Constant columns take the root mean square of the others' spreads. Sparse rows are
+ * left alone: centring would fill them, and a feature not seen yet has no scale.
+ *
+ * State. weight, w, n, z, count, shift, scale, grid, moments, warm: linear.h. Models are in raw units.
+ * Cost a row: 4 D Z flops dense, 4 nnz Z sparse; w and n are passed over once a batch (D Z / B a row).
+ * Merge. Averages of linear functions do not depend on coordinates, so every slot keeps its own
+ *   shift and scale: fold converts to raw units and takes the mean by weight learned, for sparse
+ *   features by the weight of the rows that had them; rebase converts back. Adding the optimisers'
+ *   sums instead diverges as soon as slots are stale. n is averaged likewise.
+ * Limits. One label a row. Z <= 64 * 4,096. D from the schema; ids of sparse rows are not hashed here.
+ * Not done. Iterate averaging: with AdaGrad it gained nothing that a smaller rate did not. Squared
+ *   loss by sufficient statistics: exact, but D^2 state, so it is an algorithm of its own. l2 on
+ *   sparse features that a batch lacks: each would need the time of its last step. */
+#include "algos/linear.h"
+
+#include "algos/compute/kernels.h"
+
+#include <string.h>
+
+/* ---- update ---- */
+
+static struct mat mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
+{
+    return (struct mat){p, r, c, ld};
+}
+
+static void ew(const struct ctx *x, enum ew_id k, uint32_t rows, uint32_t cols, const struct arg *a,
+               const float *prm)
+{
+    x->c->ew(x->cs, k, (uint32_t[2]){rows, cols}, a, prm);
+}
+
+/* Sum of the weights of the rows that will be learned; 0: there is nothing to learn. */
+static double learned_weight(const struct rows *r)
+{
+    double sum = 0;
+
+    for (uint32_t i = 0; i < r->train; i++)
+        sum += (double)r->host->weight[i];
+    return sum;
+}
+
+static enum st check_labels(const struct lin *l, const struct rows *r, struct err *e)
+{
+    const float *y = r->host->y;
+    uint32_t classes = l->o->classes;
+
+    CHECK(r->y && y);
+    for (uint32_t i = 0; i < r->n && l->o->loss != LINEAR_SQUARED; i++)
+        if (!(y[i] >= 0 && y[i] < (float)classes) || (float)(uint32_t)y[i] != y[i])
+            return fail(e, ST_BAD_INPUT, "label %g of row %u is not a class, 0..%u", (double)y[i],
+                        i, classes - 1);
+    return ST_OK;
+}
+
+/* The rows as they enter the products: standardised, or as they are. */
+static struct mat features(const struct ctx *x, const struct lin *l, const struct tensors *s,
+                           const struct rows *r)
+{
+    const struct feat *f = &r->in[0];
+    float *to = x->work->t[WORK_X].f32;
+
+    CHECK(f->d == l->d && f->ld >= l->d && f->x);
+    if (!l->standard)
+        return mat((float *)f->x, r->n, l->d, f->ld);
+    ew(x, EW_standardise, r->n, l->d,
+       (struct arg[8]){{(float *)f->x, f->ld},
+                       {s->t[LIN_SHIFT].f32, 0},
+                       {s->t[LIN_SCALE].f32, 0},
+                       {to, l->xld}},
+       NULL);
+    return mat(to, r->n, l->d, l->xld);
+}
+
+static struct csr entries(const struct feat *f, const uint32_t *idx, uint32_t n)
+{
+    return (struct csr){.n = n, .ptr = f->ptr, .idx = idx, .val = f->val};
+}
+
+static void losses(const struct ctx *x, const struct lin *l, const struct rows *r, float *z,
+                   float *loss)
+{
+    struct tensor *t = x->work->t;
+    const struct arg y = {(float *)r->y, 0}, weight = {(float *)r->weight, 0};
+    const struct arg e = {t[WORK_E].f32, l->z}, out = {loss, l->m};
+    float *p = t[WORK_P].f32, *lse = t[WORK_LSE].f32, classes = (float)l->c;
+
+    if (l->o->loss != LINEAR_SOFTMAX) {
+        ew(x, l->o->loss == LINEAR_LOGISTIC ? EW_logistic : EW_squared, r->n, l->z,
+           (struct arg[8]){{z, l->z}, y, weight, e, out}, NULL);
+        return;
+    }
+    ew(x, EW_copy, r->n, l->z, (struct arg[8]){{p, l->z}, {z, l->z}}, NULL);
+    x->c->softmax(x->cs, l->m, mat(p, r->n, l->z, l->z), lse);
+    ew(x, EW_onehot_loss, r->n, l->m, (struct arg[8]){{lse, l->m}, {z, l->z}, y, out}, &classes);
+    ew(x, EW_onehot_grad, r->n, l->z, (struct arg[8]){{p, l->z}, y, weight, e}, &classes);
+}
+
+struct block { /* rows of w, n, z that take a step together, and their gradient */
+    float *w, *n, *z, *g;
+    uint32_t rows;
+    bool bias;
+};
+
+static void step(const struct ctx *x, const struct lin *l, const float *grid, struct block k)
+{
+    const uint32_t z = l->z;
+    const float prm[2] = {1.0f / (float)l->b, l->o->beta};
+    const struct arg w = {k.w, z}, n = {k.n, z}, acc = {k.z, z}, g = {k.g, z};
+    const struct arg rate = {(float *)grid, 0};
+    const struct arg l1 = {(float *)grid + (size_t)(k.bias ? GRID_NONE : GRID_L1) * z, 0};
+    const struct arg l2 = {(float *)grid + (size_t)(k.bias ? GRID_NONE : GRID_L2) * z, 0};
+
+    if (l->o->optimizer == LINEAR_ADAGRAD)
+        ew(x, EW_adagrad, k.rows, z, (struct arg[8]){w, n, g, rate, l1, l2}, prm);
+    else if (l->o->optimizer == LINEAR_FTRL)
+        ew(x, EW_ftrl, k.rows, z, (struct arg[8]){w, n, acc, g, rate, l1, l2}, prm);
+    else
+        ew(x, EW_sgd, k.rows, z, (struct arg[8]){w, g, rate, l1, l2}, prm);
+}
+
+/* Row j of the tensor, or NULL where this job has none. */
+static float *row_of(const struct tensors *s, uint32_t id, uint64_t j)
+{
+    const struct tensor *t = &s->t[id];
+
+    return t->n ? t->f32 + j * (t->row_bytes / sizeof(float)) : NULL;
+}
+
+/* The bias takes the sums of e; its gradient is put behind those of the features. */
+static void step_bias(const struct ctx *x, const struct lin *l, struct tensors *s, uint32_t train,
+                      float *g)
+{
+    x->c->colsum(x->cs, mat(x->work->t[WORK_E].f32, train, l->z, l->z), NULL, g);
+    step(x, l, s->t[LIN_GRID].f32,
+         (struct block){.w = row_of(s, LIN_W, l->d),
+                        .n = row_of(s, LIN_N, l->d),
+                        .z = row_of(s, LIN_Z, l->d),
+                        .g = g,
+                        .rows = 1,
+                        .bias = true});
+}
+
+static void learn_dense(const struct ctx *x, const struct lin *l, struct tensors *s,
+                        const struct rows *r, struct mat in)
+{
+    float *g = x->work->t[WORK_G].f32;
+
+    in.r = r->train;
+    x->c->gemm(x->cs, TA, 1.0f, in, mat(x->work->t[WORK_E].f32, r->train, l->z, l->z), 0.0f,
+               mat(g, l->d, l->z, l->z));
+    step(x, l, s->t[LIN_GRID].f32,
+         (struct block){.w = row_of(s, LIN_W, 0),
+                        .n = row_of(s, LIN_N, 0),
+                        .z = row_of(s, LIN_Z, 0),
+                        .g = g,
+                        .rows = l->d});
+    step_bias(x, l, s, r->train, g + (size_t)l->d * l->z);
+}
+
+/* Columns are numbered by their first appearance and held-out rows are last, so those of the
+ * learned rows are 0 .. the largest among them. */
+static uint32_t learned_columns(const struct feat *f, uint32_t train)
+{
+    uint32_t n = 0;
+
+    for (uint32_t q = f->ptr[0]; q < f->ptr[train]; q++)
+        n = f->local[q] >= n ? f->local[q] + 1 : n;
+    CHECK(n <= f->uniq_n);
+    return n;
+}
+
+static void move_rows(const struct ctx *x, struct tensors *s, uint32_t id, uint32_t work,
+                      const struct feat *f, uint32_t n, bool back)
+{
+    const struct tensor *t = &s->t[id];
+    uint32_t c = (uint32_t)(t->row_bytes / sizeof(float));
+    struct mat all = mat(t->f32, (uint32_t)t->d.dim[0], c, c), some;
+
+    if (!t->n)
+        return;
+    some = mat(x->work->t[work].f32, n, c, c);
+    if (!back) {
+        x->c->gather(x->cs, all, f->uniq, some);
+        return;
+    }
+    x->c->scatter(x->cs, some, f->uniq, all);
+    for (uint32_t i = 0; i < n; i++)
+        touch(s, id, f->uniq[i], 1);
+    touch(s, id, t->d.dim[0] - 1, 1); /* the bias moves with every batch */
+}
+
+/* Weight of the rows that have the feature: the merge law of rare features. */
+static void count_columns(const struct ctx *x, const struct lin *l, struct tensors *s,
+                          const struct rows *r, uint32_t n)
+{
+    const struct feat *f = &r->in[0];
+    float *seen = x->work->t[WORK_SEEN].f32, *more = seen + l->r, one[2] = {1.0f, 1.0f};
+    struct csr had = entries(f, f->local, r->train);
+
+    had.val = NULL;
+    move_rows(x, s, LIN_COUNT, WORK_SEEN, f, n, false);
+    x->c->csr_tmm(x->cs, had, mat((float *)r->weight, r->train, 1, 1), mat(more, n, 1, 1));
+    ew(x, EW_axpby, n, 1, (struct arg[8]){{seen, 1}, {more, 1}}, one);
+    move_rows(x, s, LIN_COUNT, WORK_SEEN, f, n, true);
+    x->c->colsum(x->cs, mat((float *)r->weight, r->train, 1, 1), NULL, more);
+    ew(x, EW_axpby, 1, 1, (struct arg[8]){{s->t[LIN_COUNT].f32 + l->d, 1}, {more, 1}}, one);
+}
+
+static void learn_sparse(const struct ctx *x, const struct lin *l, struct tensors *s,
+                         const struct rows *r)
+{
+    const struct feat *f = &r->in[0];
+    const uint32_t n = learned_columns(f, r->train);
+    struct tensor *t = x->work->t;
+    float *g = t[WORK_G].f32;
+
+    x->c->csr_tmm(x->cs, entries(f, f->local, r->train), mat(t[WORK_E].f32, r->train, l->z, l->z),
+                  mat(g, n, l->z, l->z));
+    move_rows(x, s, LIN_N, WORK_TN, f, n, false);
+    move_rows(x, s, LIN_Z, WORK_TZ, f, n, false);
+    step(x, l, s->t[LIN_GRID].f32,
+         (struct block){
+             .w = t[WORK_TW].f32, .n = t[WORK_TN].f32, .z = t[WORK_TZ].f32, .g = g, .rows = n});
+    step_bias(x, l, s, r->train, g + (size_t)n * l->z);
+    move_rows(x, s, LIN_W, WORK_TW, f, n, true);
+    move_rows(x, s, LIN_N, WORK_TN, f, n, true);
+    move_rows(x, s, LIN_Z, WORK_TZ, f, n, true);
+    count_columns(x, l, s, r, n);
+}
+
+static void check_batch(const struct lin *l, const struct rows *r)
+{
+    const struct feat *f = &r->in[0];
+
+    CHECK(r->n <= l->b && r->train <= r->n && r->host && r->weight);
+    CHECK(f->d == l->d);
+    CHECK(!l->sparse || f->uniq_n < l->r);
+    CHECK(l->sparse ? f->ptr && f->col : f->x != NULL);
+}
+
+static enum st linear_update(const struct ctx *x, struct tensors *s, const struct rows *r,
+                             struct eval *e)
+{
+    const struct lin l = linear_of(x->shape, x->opts);
+    const struct feat *f = &r->in[0];
+    float *z = e ? e->z : x->work->t[WORK_Z].f32;
+    double weight = learned_weight(r);
+    struct mat in = {0};
+
+    if (!r->n)
+        return ST_OK;
+    check_batch(&l, r);
+    TRY(check_labels(&l, r, x->err));
+    if (weight > 0 && l.standard)
+        linear_standardize(x, s, r);
+    if (l.sparse) {
+        move_rows(x, s, LIN_W, WORK_TW, f, f->uniq_n, false);
+        x->c->csr_mm(x->cs, entries(f, f->local, r->n),
+                     mat(x->work->t[WORK_TW].f32, f->uniq_n, l.z, l.z), mat(z, r->n, l.z, l.z));
+    } else {
+        in = features(x, &l, s, r);
+        x->c->gemm(x->cs, NO_T, 1.0f, in, mat(s->t[LIN_W].f32, l.d, l.z, l.z), 0.0f,
+                   mat(z, r->n, l.z, l.z));
+    }
+    ew(x, EW_addrow, r->n, l.z, (struct arg[8]){{z, l.z}, {row_of(s, LIN_W, l.d), 0}}, NULL);
+    losses(x, &l, r, z, e ? e->loss : x->work->t[WORK_LOSS].f32);
+    if (!(weight > 0))
+        return ST_OK;
+    if (l.sparse)
+        learn_sparse(x, &l, s, r);
+    else
+        learn_dense(x, &l, s, r, in);
+    s->t[LIN_WEIGHT].f64[0] += weight;
+    return ST_OK;
+}
+
+/* ---- score ---- */
+
+static void finish(const struct lin *l, const float *z, uint32_t n, float *out)
+{
+    for (uint32_t i = 0; i < n && l->o->loss == LINEAR_LOGISTIC; i++) {
+        float e = mr_exp(-mr_abs(z[i])), q = 1.0f / (1.0f + e);
+
+        out[2 * (size_t)i] = z[i];
+        out[2 * (size_t)i + 1] = z[i] >= 0.0f ? q : e * q;
+    }
+    for (uint32_t i = 0; i < n && l->o->loss == LINEAR_SOFTMAX; i++) {
+        const float *p = z + (size_t)i * l->c;
+        float *to = out + (size_t)i * (l->c + 1u);
+        uint32_t best = 0;
+
+        for (uint32_t c = 1; c < l->c; c++)
+            best = p[c] > p[best] ? c : best;
+        to[0] = (float)best;
+        memcpy(to + 1, p, l->c * sizeof *p);
+    }
+    if (l->o->loss == LINEAR_SQUARED)
+        memcpy(out, z, n * sizeof *z);
+}
+
+static enum st linear_score(const struct ctx *x, const struct tensors *model, const struct rows *r,
+                            float *out)
+{
+    const struct lin l = linear_of(x->shape, x->opts);
+    const struct feat *f = &r->in[0];
+    float *w = model->t[MODEL_W].f32, *host = x->work->t[WORK_OUT].f32;
+    struct mat z = mat(x->work->t[WORK_Z].f32, r->n, l.c, l.c), coef = mat(w, l.d, l.c, l.c);
+
+    CHECK(model->t[MODEL_W].n == (l.d + 1ull) * l.c);
+    if (!r->n)
+        return ST_OK;
+    check_batch(&l, r);
+    if (l.sparse)
+        x->c->csr_mm(x->cs, entries(f, f->col, r->n), coef, z);
+    else
+        x->c->gemm(x->cs, NO_T, 1.0f, mat((float *)f->x, r->n, l.d, f->ld), coef, 0.0f, z);
+    ew(x, EW_addrow, r->n, l.c, (struct arg[8]){{z.p, l.c}, {w + (size_t)l.d * l.c, 0}}, NULL);
+    if (l.o->loss == LINEAR_SOFTMAX)
+        x->c->softmax(x->cs, 1, z, x->work->t[WORK_LSE].f32);
+    x->c->get(x->cs, host, z.p, (size_t)r->n * l.c * sizeof *host);
+    finish(&l, host, r->n, out);
+    return ST_OK;
+}
+
+const struct algo algo_linear = {
+    .abi = MILLRACE_ABI,
+    .bytes = sizeof(struct algo),
+    .name = "linear",
+    .summary = "logistic, softmax or squared loss; dense or sparse rows; a grid of packed models",
+    .state_version = 1,
+    .model_version = 1,
+    .flags = ALGO_LABEL,
+    .ports = linear_ports,
+    .opts = linear_options,
+    .derive_opts = linear_derive_options,
+    .opts_bytes = sizeof(struct linear_opts),
+    .derive_bytes = sizeof(struct linear_derive),
+    .check = linear_check,
+    .declare = linear_declare,
+    .init = linear_init,
+    .update = linear_update,
+    .derive = linear_derive,
+    .score = linear_score,
+    .fold = linear_fold,
+    .fold_end = linear_fold_end,
+    .rebase = linear_rebase,
+};

@@ -1,0 +1,108 @@
+/* linear.h: what linear.c (learning, scoring), linear_options.c (options, tensors) and linear_units.c
+ * (standardisation, merging, models) share, and the options struct, which tests fill by hand. Not for other algorithms.
+ *
+ * Shapes: D features, M packed models, C outputs of a model (classes for softmax, else 1), Z = M * C
+ * columns, model m owning columns [m C, (m + 1) C). Row D of w, n and z is the bias. Tensors that a
+ * job does not need are declared with dim[0] = 0: they keep their id and have no bytes. */
+#ifndef MILLRACE_LINEAR_H
+#define MILLRACE_LINEAR_H
+
+#include "algos/algo.h"
+
+enum linear_loss { LINEAR_LOGISTIC, LINEAR_SOFTMAX, LINEAR_SQUARED };
+enum linear_optimizer { LINEAR_ADAGRAD, LINEAR_FTRL, LINEAR_SGD };
+enum linear_standardize { LINEAR_AUTO, LINEAR_TRUE, LINEAR_FALSE };
+
+struct linear_opts {
+    uint32_t loss, classes, optimizer, batch, standardize;
+    struct f32s learning_rate, l1, l2; /* the grid: learning_rate slowest, l2 fastest */
+    float beta;
+};
+
+struct linear_derive {
+    uint32_t model; /* 1 .. M; auto (0) is resolved by the caller */
+};
+
+enum {              /* state */
+       LIN_WEIGHT,  /* f64[1] host: sum of the weights learned */
+       LIN_W,       /* f32[D + 1, Z] in standardised units */
+       LIN_N,       /* f32[D + 1, Z] sum of squared gradients; adagrad, ftrl */
+       LIN_Z,       /* f32[D + 1, Z] ftrl */
+       LIN_COUNT,   /* f32[D + 1] sparse: weight of the rows that had the feature */
+       LIN_SHIFT,   /* f32[D] dense, standardised: x enters as (x - shift) scale */
+       LIN_SCALE,   /* f32[D] */
+       LIN_GRID,    /* f32[GRID_ROWS, Z] the setting of each column */
+       LIN_MOMENTS, /* f64[MOM_ROWS, D] host: of the warm-up, per feature */
+       LIN_WARM     /* f64[WARM_N] host */
+};
+enum { GRID_RATE, GRID_L1, GRID_L2, GRID_NONE /* zeros: for the bias */, GRID_ROWS };
+enum { MOM_MEAN, MOM_M2, MOM_MIN, MOM_MAX, MOM_ROWS };
+enum { WARM_SEEN /* weight in the moments */, WARM_USED /* when scale was last set */, WARM_N };
+
+enum {              /* view: sums over slots until fold_end, then means, in raw units */
+       VIEW_WEIGHT, /* f64[1] */
+       VIEW_W,      /* f64[D + 1, Z] */
+       VIEW_N,      /* f64[D + 1, Z] */
+       VIEW_COUNT,  /* f64[D + 1] sparse */
+       VIEW_SHIFT,  /* f64[D] standardised: pooled mean, */
+       VIEW_SPREAD  /* f64[D] and what one unit is; sum of squares until fold_end */
+};
+
+enum { MODEL_W }; /* f32[D + 1, C] */
+
+enum {            /* work */
+       WORK_Z,    /* f32[B, Z] outputs, where the caller wants none; score: [B, C] */
+       WORK_P,    /* f32[B, Z] softmax: probabilities */
+       WORK_E,    /* f32[B, Z] weight * dloss/dz */
+       WORK_LOSS, /* f32[B, M] */
+       WORK_LSE,  /* f32[B, M] softmax: log-sum-exp */
+       WORK_X,    /* f32[B, XLD] standardised */
+       WORK_G, /* f32[R, Z] gradient sums; R = D + 1, sparse: most distinct columns of a batch + 1 */
+       WORK_TW, /* f32[R, Z] sparse: the touched rows of w, n, z, */
+       WORK_TN,
+       WORK_TZ,
+       WORK_SEEN, /* f32[2, R] sparse: of count, and what is added to it */
+       WORK_ROW,  /* f32[3, Z] host: one row of w, n, z */
+       WORK_SUM,  /* f64[Z] host */
+       WORK_OUT   /* f32[B, C] host: what score() finishes */
+};
+
+struct lin {
+    const struct linear_opts *o;
+    uint32_t b, d, m, c, z, xld, r; /* batch rows, D, M, C, Z, XLD, R */
+    bool sparse, standard;          /* standard: shift and scale are there */
+    bool has_n, has_z;
+};
+
+/* linear_options.c */
+
+extern const struct opt linear_options[], linear_derive_options[];
+extern const struct port linear_ports[];
+
+/* Of a checked shape and its options. */
+struct lin linear_of(const struct shape *sh, const void *opts);
+
+struct linear_setting {
+    float rate, l1, l2;
+};
+/* The point of the grid that packed model m, 0 .. M - 1, trains with. */
+struct linear_setting linear_setting(const struct linear_opts *o, uint32_t m);
+
+MUST enum st linear_check(struct shape *sh, void *opts, struct err *e);
+MUST enum st linear_declare(struct decl *d, enum part p, const struct shape *sh, const void *opts,
+                            const void *derive_opts);
+MUST enum st linear_init(const struct ctx *x, struct tensors *s);
+
+/* linear_units.c */
+
+/* Brings shift and scale up to date with rows [0, train) of r, which are about to be learned. Does nothing
+ * once the warm-up is over. */
+void linear_standardize(const struct ctx *x, struct tensors *s, const struct rows *r);
+
+MUST enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot *slot);
+MUST enum st linear_fold_end(const struct ctx *x, struct tensors *view);
+MUST enum st linear_rebase(const struct ctx *x, struct tensors *s, const struct tensors *view);
+MUST enum st linear_derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,
+                           struct tensors *model, struct measures *m);
+
+#endif

@@ -1,0 +1,295 @@
+/* linear_options.c: what a user may say to linear, what follows from it, and the tensors it takes. */
+#include "algos/linear.h"
+
+/* ---- options ---- */
+
+static const char *const loss_names[] = {"logistic", "softmax", "squared", NULL};
+static const char *const optimizer_names[] = {"adagrad", "ftrl", "sgd", NULL};
+static const char *const standardize_names[] = {"auto", "true", "false", NULL};
+static const char *const auto_names[] = {"auto", NULL};
+
+#define AT(field) offsetof(struct linear_opts, field), sizeof((struct linear_opts){0}.field)
+
+const struct opt linear_options[] = {
+    {"loss", OPT_ENUM, AT(loss), "logistic", 0, 0, loss_names,
+     "what is minimised: logistic (two classes), softmax (classes), squared (a number)", NULL},
+    {"classes", OPT_U32, AT(classes), "auto", 2, CLASSES_MAX, auto_names,
+     "number of classes of a softmax; auto: those of the input's label", NULL},
+    {"optimizer", OPT_ENUM, AT(optimizer), "adagrad", 0, 0, optimizer_names,
+     "step rule: adagrad, ftrl (sparse models by l1) or sgd (constant rate)", NULL},
+    {"learning_rate", OPT_F32S, AT(learning_rate), "0.05", 1e-9, 1e3, NULL,
+     "step size, or a list: every combination with l1 and l2 is one packed model", NULL},
+    {"l1", OPT_F32S, AT(l1), "0", 0, 1e6, NULL,
+     "weight of the absolute values of the coefficients in the loss, or a list", NULL},
+    {"l2", OPT_F32S, AT(l2), "0", 0, 1e6, NULL,
+     "weight of half the squares of the coefficients in the loss, or a list", NULL},
+    {"batch", OPT_U32, AT(batch), "auto", 1, BATCH_ROWS_MAX, auto_names,
+     "rows of one step; auto: 32", NULL},
+    {"standardize", OPT_ENUM, AT(standardize), "auto", 0, 0, standardize_names,
+     "centre and scale the columns by the first 4096 rows; auto: dense rows yes, sparse rows no",
+     NULL},
+    {"beta", OPT_F32, AT(beta), "1", 0, 1e6, NULL,
+     "ftrl: added to the root of the squared gradients; larger means slower first steps", NULL},
+    {0}};
+
+const struct opt linear_derive_options[] = {
+    {"model", OPT_U32, offsetof(struct linear_derive, model), sizeof(uint32_t), "auto", 1,
+     MODELS_MAX, auto_names,
+     "which packed model, from 1; auto: the least held-out loss, else the least prequential loss",
+     NULL},
+    {0}};
+
+const struct port linear_ports[] = {
+    {"features", "numbers of a row", PORT_DENSE | PORT_SPARSE, true}, {0}};
+
+static enum st check_classes(struct shape *sh, struct linear_opts *o, struct err *e)
+{
+    uint32_t want = o->loss == LINEAR_LOGISTIC ? 2 : o->classes;
+
+    if (o->loss == LINEAR_SQUARED) {
+        if (sh->classes || o->classes)
+            return fail(e, ST_BAD_CONFIG,
+                        "loss squared learns a number, the label has %u classes: use loss logistic "
+                        "or softmax",
+                        sh->classes ? sh->classes : o->classes);
+        return ST_OK;
+    }
+    if (o->loss == LINEAR_LOGISTIC && o->classes && o->classes != 2)
+        return fail(e, ST_BAD_CONFIG,
+                    "loss logistic has 2 classes, not %u: use loss softmax or leave classes out",
+                    o->classes);
+    if (!want)
+        want = sh->classes;
+    if (!want)
+        return fail(e, ST_BAD_CONFIG,
+                    "loss softmax needs the number of classes: set classes, or name them in the "
+                    "input");
+    if (sh->classes && sh->classes != want)
+        return fail(e, ST_BAD_CONFIG, "loss %s wants %u classes, the input's label has %u",
+                    loss_names[o->loss], want, sh->classes);
+    if (want < 2 || want > CLASSES_MAX)
+        return fail(e, ST_BAD_CONFIG, "classes must be 2..%d, got %u", CLASSES_MAX, want);
+    sh->classes = o->classes = want;
+    return ST_OK;
+}
+
+static enum st check_lists(const struct linear_opts *o, struct err *e)
+{
+    uint64_t models = (uint64_t)o->learning_rate.n * o->l1.n * o->l2.n;
+
+    if (!models || models > MODELS_MAX)
+        return fail(e, ST_BAD_CONFIG,
+                    "%u learning rates x %u l1 x %u l2 are %llu packed models, must be 1..%d",
+                    o->learning_rate.n, o->l1.n, o->l2.n, (unsigned long long)models, MODELS_MAX);
+    for (uint32_t i = 0; i < models; i++) {
+        struct linear_setting s = linear_setting(o, i);
+
+        if (!(s.rate > 0) || !(s.l1 >= 0) || !(s.l2 >= 0))
+            return fail(e, ST_BAD_CONFIG,
+                        "packed model %u: learning_rate %g must be positive, l1 %g and l2 %g not "
+                        "negative",
+                        i + 1, (double)s.rate, (double)s.l1, (double)s.l2);
+    }
+    return ST_OK;
+}
+
+enum st linear_check(struct shape *sh, void *opts, struct err *e)
+{
+    struct linear_opts *o = opts;
+
+    CHECK(o->loss <= LINEAR_SQUARED && o->optimizer <= LINEAR_SGD);
+    if (sh->ny != 1)
+        return fail(e, ST_BAD_CONFIG, "linear learns one label, the input has %u", sh->ny);
+    if (!sh->d[0] || sh->d[0] > COLUMNS_MAX)
+        return fail(e, ST_BAD_CONFIG, "linear needs 1..%d features, the input has %u", COLUMNS_MAX,
+                    sh->d[0]);
+    TRY(check_classes(sh, o, e));
+    TRY(check_lists(o, e));
+    if (sh->nnz[0] && o->standardize == LINEAR_TRUE)
+        return fail(e, ST_BAD_CONFIG,
+                    "standardize: true needs dense rows: leave it out or scale the values before");
+    if (o->standardize == LINEAR_AUTO)
+        o->standardize = sh->nnz[0] ? LINEAR_FALSE : LINEAR_TRUE;
+    if (!o->batch)
+        o->batch = 32;
+    if (!sh->batch_rows)
+        sh->batch_rows = o->batch;
+    sh->models = o->learning_rate.n * o->l1.n * o->l2.n;
+    sh->zcols = sh->models * (o->loss == LINEAR_SOFTMAX ? sh->classes : 1);
+    sh->out = o->loss == LINEAR_LOGISTIC  ? OUT_MARGIN
+              : o->loss == LINEAR_SOFTMAX ? OUT_LOGITS
+                                          : OUT_VALUE;
+    return ST_OK;
+}
+
+struct linear_setting linear_setting(const struct linear_opts *o, uint32_t m)
+{
+    return (struct linear_setting){.rate = o->learning_rate.v[m / (o->l1.n * o->l2.n)],
+                                   .l1 = o->l1.v[m / o->l2.n % o->l1.n],
+                                   .l2 = o->l2.v[m % o->l2.n]};
+}
+
+/* ---- tensors ---- */
+
+struct lin linear_of(const struct shape *sh, const void *opts)
+{
+    const struct linear_opts *o = opts;
+    struct lin l = {.o = o, .b = sh->batch_rows, .d = sh->d[0], .m = sh->models, .z = sh->zcols};
+
+    CHECK(l.b && l.d && l.m && l.z);
+    l.c = l.z / l.m;
+    l.sparse = sh->nnz[0] != 0;
+    l.standard = o->standardize == LINEAR_TRUE;
+    l.has_n = o->optimizer != LINEAR_SGD;
+    l.has_z = o->optimizer == LINEAR_FTRL;
+    l.xld = (l.d + 15u) & ~15u;
+    l.r = 1 + (l.sparse && sh->nnz[0] < l.d ? sh->nnz[0] : l.d);
+    return l;
+}
+
+#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
+    {                                                                                              \
+        id, name, what, dtype, law, flags, 0, 0,                                                   \
+        {                                                                                          \
+            rows, cols                                                                             \
+        }                                                                                          \
+    }
+
+static void add_all(struct decl *d, const struct tdecl *t, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        d->add(d, &t[i]);
+}
+
+static void declare_state(struct decl *d, const struct lin *l)
+{
+    const uint64_t z = l->z, rows = l->d + 1, std = l->standard ? l->d : 0, none = 0;
+    const uint32_t sparse = l->sparse ? T_SPARSE : 0, own = T_PULL | sparse;
+    const struct tdecl t[] = {
+        TENSOR(LIN_WEIGHT, "weight", "sum of the weights of the rows learned", DT_F64, LAW_FOLD,
+               T_HOST | T_DECAY, 1, 0),
+        TENSOR(
+            LIN_W, "w",
+            "coefficients by feature and column (model, class), in units of shift and scale; the "
+            "last row is the bias",
+            DT_F32, LAW_FOLD, own, rows, z),
+        TENSOR(LIN_N, "n", "sum of squared gradients of each coefficient", DT_F32, LAW_FOLD, own,
+               l->has_n ? rows : none, z),
+        TENSOR(LIN_Z, "z", "ftrl: sum of gradients less the pull to past coefficients", DT_F32,
+               LAW_LOCAL, own, l->has_z ? rows : none, z),
+        TENSOR(LIN_COUNT, "count", "weight of the rows that had the feature", DT_F32, LAW_FOLD,
+               T_DECAY | sparse, l->sparse ? rows : none, 0),
+        TENSOR(LIN_SHIFT, "shift", "subtracted from a feature", DT_F32, LAW_FOLD, T_PULL, std, 0),
+        TENSOR(LIN_SCALE, "scale", "multiplied with it then", DT_F32, LAW_FOLD, T_PULL, std, 0),
+        TENSOR(LIN_GRID, "grid", "learning rate, l1, l2 of each column, and 0", DT_F32, LAW_LOCAL,
+               T_CONST, GRID_ROWS, z),
+        TENSOR(LIN_MOMENTS, "moments",
+               "of the first rows: mean, sum of squared deviations, least, greatest", DT_F64,
+               LAW_LOCAL, T_HOST, std ? MOM_ROWS : none, std),
+        TENSOR(LIN_WARM, "warm", "weight of the rows in moments; the same when scale was set",
+               DT_F64, LAW_LOCAL, T_HOST, std ? WARM_N : none, 0)};
+
+    add_all(d, t, sizeof t / sizeof *t);
+}
+
+static void declare_view(struct decl *d, const struct lin *l)
+{
+    const uint64_t z = l->z, rows = l->d + 1, std = l->standard ? l->d : 0, none = 0;
+    const struct tdecl t[] = {
+        TENSOR(VIEW_WEIGHT, "weight", "sum of the weights of the rows learned", DT_F64, LAW_FOLD,
+               T_HOST, 1, 0),
+        TENSOR(VIEW_W, "w", "mean coefficients in raw units; the last row is the bias", DT_F64,
+               LAW_FOLD, T_HOST, rows, z),
+        TENSOR(VIEW_N, "n", "mean of the sums of squared gradients, in raw units", DT_F64, LAW_FOLD,
+               T_HOST, l->has_n ? rows : none, z),
+        TENSOR(VIEW_COUNT, "count", "weight of the rows that had the feature", DT_F64, LAW_FOLD,
+               T_HOST, l->sparse ? rows : none, 0),
+        TENSOR(VIEW_SHIFT, "shift", "pooled mean of a feature", DT_F64, LAW_FOLD, T_HOST, std, 0),
+        TENSOR(VIEW_SPREAD, "spread", "pooled unit of a feature", DT_F64, LAW_FOLD, T_HOST, std,
+               0)};
+
+    add_all(d, t, sizeof t / sizeof *t);
+}
+
+static void declare_work(struct decl *d, const struct lin *l)
+{
+    const uint64_t b = l->b, z = l->z, r = l->r, none = 0, touched = l->sparse ? r : none;
+    const uint64_t softmax = l->o->loss == LINEAR_SOFTMAX ? b : none;
+    const struct tdecl t[] = {
+        TENSOR(WORK_Z, "z", "outputs", DT_F32, 0, 0, b, z),
+        TENSOR(WORK_P, "p", "probabilities", DT_F32, 0, 0, softmax, z),
+        TENSOR(WORK_E, "e", "weight times derivative of the loss", DT_F32, 0, 0, b, z),
+        TENSOR(WORK_LOSS, "loss", "losses", DT_F32, 0, 0, b, l->m),
+        TENSOR(WORK_LSE, "lse", "log-sum-exp of the outputs", DT_F32, 0, 0, softmax, l->m),
+        TENSOR(WORK_X, "x", "standardised rows", DT_F32, 0, 0, l->standard ? b : none, l->xld),
+        TENSOR(WORK_G, "g", "gradient", DT_F32, 0, 0, r, z),
+        TENSOR(WORK_TW, "touched.w", "rows of w", DT_F32, 0, 0, touched, z),
+        TENSOR(WORK_TN, "touched.n", "rows of n", DT_F32, 0, 0, l->has_n ? touched : none, z),
+        TENSOR(WORK_TZ, "touched.z", "rows of z", DT_F32, 0, 0, l->has_z ? touched : none, z),
+        TENSOR(WORK_SEEN, "touched.count", "of count, and its growth", DT_F32, 0, 0,
+               touched ? 2 : none, touched),
+        TENSOR(WORK_ROW, "row", "one row of w, n, z", DT_F32, 0, T_HOST, 3, z),
+        TENSOR(WORK_SUM, "sum", "a row of sums", DT_F64, 0, T_HOST, z, 0),
+        TENSOR(WORK_OUT, "out", "outputs to finish", DT_F32, 0, T_HOST, b, l->c)};
+
+    add_all(d, t, sizeof t / sizeof *t);
+}
+
+static void declare_out(struct decl *d, const struct lin *l)
+{
+    const struct tdecl logistic[] = {TENSOR(0, "margin", "log odds of class 1", DT_F32, 0, 0, 1, 0),
+                                     TENSOR(1, "probability", "of class 1", DT_F32, 0, 0, 1, 0)};
+    const struct tdecl softmax[] = {
+        TENSOR(0, "class", "the likeliest class", DT_F32, 0, 0, 1, 0),
+        TENSOR(1, "p", "probability of each class", DT_F32, 0, 0, l->c, 0)};
+    const struct tdecl value[] = {TENSOR(0, "value", "prediction", DT_F32, 0, 0, 1, 0)};
+
+    if (l->o->loss == LINEAR_LOGISTIC)
+        add_all(d, logistic, 2);
+    else if (l->o->loss == LINEAR_SOFTMAX)
+        add_all(d, softmax, 2);
+    else
+        add_all(d, value, 1);
+}
+
+enum st linear_declare(struct decl *d, enum part p, const struct shape *sh, const void *opts,
+                       const void *derive_opts)
+{
+    struct lin l = linear_of(sh, opts);
+    struct tdecl w = {MODEL_W, "w", "coefficients by feature and class; the last row is the bias",
+                      DT_F32,  0,   0,
+                      0,       0,   {l.d + 1ull, l.c}};
+
+    (void)derive_opts;
+    if (p == PART_STATE)
+        declare_state(d, &l);
+    else if (p == PART_VIEW)
+        declare_view(d, &l);
+    else if (p == PART_MODEL)
+        d->add(d, &w);
+    else if (p == PART_WORK)
+        declare_work(d, &l);
+    else
+        declare_out(d, &l);
+    return d->st;
+}
+
+enum st linear_init(const struct ctx *x, struct tensors *s)
+{
+    const struct lin l = linear_of(x->shape, x->opts);
+    float *row = x->work->t[WORK_ROW].f32;
+
+    for (uint32_t k = 0; k < GRID_ROWS; k++) {
+        for (uint32_t j = 0; j < l.z; j++) {
+            struct linear_setting v = linear_setting(l.o, j / l.c);
+
+            row[j] = k == GRID_RATE ? v.rate : k == GRID_L1 ? v.l1 : k == GRID_L2 ? v.l2 : 0.0f;
+        }
+        x->c->put(x->cs, s->t[LIN_GRID].f32 + (size_t)k * l.z, row, l.z * sizeof *row);
+    }
+    for (uint32_t j = 0; j < l.d && l.standard; j++) {
+        row[0] = 1.0f;
+        x->c->put(x->cs, s->t[LIN_SCALE].f32 + j, row, sizeof *row);
+    }
+    return ST_OK;
+}
