@@ -196,7 +196,8 @@ void assign_replaces_what_is_read(void **state)
         OK(t->consumer_assign(g.c, s, n, &err));
         until_records(&g, g.n + 1);
     }
-    until_eof(&g, 3);
+    for (int32_t q = 0; q < 3; q++)
+        until_eof_at(&g, q, 50); /* it may have come with the last records */
     assert_int_equal(g.n, 150);
     OK(t->consumer_assign(g.c, NULL, 0, &err));
     fill(name, 0, 5);
