@@ -80,8 +80,8 @@ class OneNode(unittest.TestCase):
 
     def test_the_sasl_listener_knows_the_password(self):
         def listing(password):
-            return kcat(self.b.sasl_bootstrap, "-L", "-m", "5", "-X", "security.protocol=sasl_plaintext",
-                        "-X", "sasl.mechanisms=PLAIN", "-X", "sasl.username=" + rig.USER,
+            return kcat(self.b.sasl_bootstrap, "-L", "-m", "2", "-X", "sasl.mechanisms=PLAIN", "-X",
+                        "security.protocol=sasl_plaintext", "-X", "sasl.username=" + rig.USER,
                         "-X", "sasl.password=" + password)
         self.assertEqual(listing(rig.PASSWORD).returncode, 0)
         wrong = listing("wrong")
@@ -99,7 +99,7 @@ class Clusters(unittest.TestCase):
                        "message.timeout.ms=5000", stdin="x\n").returncode:
                 self.assertLess(time.monotonic(), deadline)
             b.start(2)
-            self.assertEqual(b.offsets("three")[1][1], 1)
+            self.assertGreaterEqual(b.offsets("three")[1][1], 1)
 
 
 class Program(unittest.TestCase):
