@@ -6,8 +6,8 @@
 
 enum { ALIGN = 64 };
 
-/* calloc, because fresh pages come zeroed and untouched ones cost no memory: a state may be declared far larger than it
- * will grow. The word before the block is what calloc gave. */
+/* calloc, because fresh pages come zeroed and untouched ones cost no memory: a state may be
+ * declared far larger than it will grow. The word before the block is what calloc gave. */
 void *cpu_alloc(void *self, size_t bytes)
 {
     uint8_t *raw, *p;

@@ -1,16 +1,18 @@
 /* cpu.h: what the CPU back ends share; included by them alone.
  *
- * Memory, row moves, random numbers and element-wise kernels are the same on every CPU back end: they stand
- * once, under the prefix cpu_ (cpu.c, ew.c). Operations that ref defines and another back end takes
- * over as they are have the prefix ref_ (ref.c). None of them uses `self`. Contracts: compute.h. */
+ * Memory, row moves, random numbers and element-wise kernels are the same on every CPU back end:
+ * they stand once, under the prefix cpu_ (cpu.c, ew.c). Operations that ref defines and another
+ * back end takes over as they are have the prefix ref_ (ref.c). None of them uses `self`.
+ * Contracts: compute.h. */
 #ifndef MILLRACE_CPU_H
 #define MILLRACE_CPU_H
 
 #include "algos/compute/compute.h"
 
-/* One binary for every x86-64: hot functions are compiled for three levels and chosen at load. Without contraction
- * and with every sum in a written order, the levels give the same bits. clang before 16 has no such
- * attribute for C, and the sanitizers' start-up code is not there yet when a resolver runs. */
+/* One binary for every x86-64: hot functions are compiled for three levels and chosen at load.
+ * Without contraction and with every sum in a written order, the levels give the same bits.
+ * clang before 16 has no such attribute for C, and the sanitizers' start-up code is not there
+ * yet when a resolver runs. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define MR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))

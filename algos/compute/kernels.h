@@ -1,12 +1,12 @@
 /* kernels.h: the maths that kernel bodies (kernels.def) and random numbers (philox.h) may use.
  *
- * State bytes must not depend on the C library, so exp, log and the normal quantile are our own: IEEE
- * single-precision + - * / and bit operations in a fixed order, no contraction, no table. They have no
- * branches a compiler cannot turn into selects, so every loop over them vectorises, and every vector
- * width gives the same bits. Rounding mode: to nearest, the only one we run in.
+ * State bytes must not depend on the C library, so exp, log and the normal quantile are our own:
+ * IEEE single-precision + - * / and bit operations in a fixed order, no contraction, no table.
+ * They have no branches a compiler cannot turn into selects, so every loop over them vectorises,
+ * and every vector width gives the same bits. Rounding mode: to nearest, the only one we run in.
  *
- * Error bounds, over all floats (tests/unit/kernels_test.c): mr_exp 1 ulp, mr_log 1 ulp,
- * mr_sqrt and mr_abs exact. The polynomials are minimax fits of relative error made for these ranges;
+ * Error bounds, over all floats (tests/unit/kernels_test.c): mr_exp 1 ulp, mr_log 1 ulp, mr_sqrt
+ * and mr_abs exact. The polynomials are minimax fits of relative error made for these ranges;
  * the argument reductions are the classical ones (Cody and Waite 1980). Thread: any. */
 #ifndef MILLRACE_KERNELS_H
 #define MILLRACE_KERNELS_H
@@ -51,19 +51,18 @@ MR_INLINE float mr_soft(float w, float t)
     return mr_abs(w) <= t ? 0.0f : w - __builtin_copysignf(t, w);
 }
 
-/* e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2. Beyond +-150 the result is inf or 0 anyway. 2^n is
- * applied in two halves, so that results below FLT_MIN are rounded once, not flushed. */
+/* e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2. Beyond +-150 the result is inf or 0
+ * anyway. 2^n is applied in two halves, so that results below FLT_MIN are rounded once, not
+ * flushed. */
 MR_INLINE float mr_exp(float x)
 {
-    const float magic =
-        12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it leaves round(x) in the low bits */
     float y = x < -150.0f ? -150.0f : x > 150.0f ? 150.0f : x;
     float t = y * 1.44269502f + magic;
     float n = t - magic;
     float r =
-        (y - n * 0.693145752f) - n * 1.42860677e-06f; /* ln 2 in two parts, the first of 16 bits */
-    uint32_t k =
-        mr_bits(t) - mr_bits(magic) + 512; /* n + 512: shifts below are of positive numbers */
+        (y - n * 0.693145752f) - n * 1.42860677e-06f; /* ln 2 in two parts; n * first is exact */
+    uint32_t k = mr_bits(t) - mr_bits(magic) + 512;   /* n + 512 > 0: shifted as unsigned */
     float a = mr_from_bits(((k >> 1) - 256 + 127) << 23);
     float b = mr_from_bits((k - (k >> 1) - 256 + 127) << 23);
     float p = 1.979024e-4f;
@@ -76,8 +75,8 @@ MR_INLINE float mr_exp(float x)
     return (1.0f + (r + r * r * p)) * a * b;
 }
 
-/* x = 2^e m, m in [sqrt(1/2), sqrt(2)), f = m - 1: log x = e ln 2 + (f - f^2/2 + f^3 p(f)).
- * 0 gives -inf, a negative number NaN. */
+/* x = 2^e m, m in [sqrt(1/2), sqrt(2)), f = m - 1: log x = e ln 2 + (f - f^2/2 + f^3 p(f)). 0
+ * gives -inf, a negative number NaN. */
 MR_INLINE float mr_log(float x)
 {
     uint32_t tiny = x < 1.17549435e-38f;

@@ -1,9 +1,10 @@
 /* openblas.c: matrix products by OpenBLAS, everything else as in ref.
  *
- * Measured on one AVX-512 core: 160 GFlop/s large; 32 x 784 times 784 x 10 at 70, times 784 x 1 at 50 through
- * sgemv (7 through sgemm on an AVX2 core, which is why one column goes there). OpenBLAS runs with one
- * thread, set and verified at open: partitions are the unit of parallel work, and several threads would
- * change the order of sums. Bits repeat for one library version and one machine type, not beyond. */
+ * Measured on one AVX-512 core: 160 GFlop/s large; 32 x 784 times 784 x 10 at 70, times 784 x 1
+ * at 50 through sgemv (7 through sgemm on an AVX2 core, which is why one column goes there).
+ * OpenBLAS runs with one thread, set and verified at open: partitions are the unit of parallel
+ * work, and several threads would change the order of sums. Bits repeat for one library version
+ * and one machine type, not beyond. */
 #include "algos/compute/cpu.h"
 
 #include <cblas.h>
@@ -63,9 +64,9 @@ static void blas_syrk(void *self, float alpha, struct mat a, float beta, struct 
                     a.p, at_least_1(a.ld), beta, c.p, at_least_1(c.ld));
 }
 
-/* Kernels are chosen by CPU at load, and 0.3.21 has some that are wrong on CPUs newer than itself: multiply small
- * integers, whose sums are exact in f32 in any order, and compare with ref to the bit. The sizes reach both
- * the small-matrix and the blocked kernels, with odd edges. */
+/* Kernels are chosen by CPU at load, and 0.3.21 has some that are wrong on CPUs newer than
+ * itself: multiply small integers, whose sums are exact in f32 in any order, and compare with
+ * ref to the bit. The sizes reach both the small-matrix and the blocked kernels, with odd edges. */
 struct trial {
     float a[TRIAL_N * TRIAL_K], b[TRIAL_N * TRIAL_K];
     float want[TRIAL_N * TRIAL_N], got[TRIAL_N * TRIAL_N];

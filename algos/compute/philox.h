@@ -1,12 +1,13 @@
-/* philox.h: counter-based random numbers, Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random
- * numbers: as easy as 1, 2, 3", SC 2011).
+/* philox.h: counter-based random numbers, Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel
+ * random numbers: as easy as 1, 2, 3", SC 2011).
  *
- * A number is a function of what it is for (key) and of which one it is (counter), so nothing is kept between
- * calls, a replay draws the same numbers, and rows may be drawn in any order. Whoever needs numbers for two
- * purposes takes two keys: the same key and counter give the same words, whatever is made of them.
+ * A number is a function of what it is for (key) and of which one it is (counter), so nothing is
+ * kept between calls, a replay draws the same numbers, and rows may be drawn in any order.
+ * Whoever needs numbers for two purposes takes two keys: the same key and counter give the same
+ * words, whatever is made of them.
  *
- * Words become numbers by IEEE operations in a fixed order and kernels.h: the same bits everywhere.
- * Thread: any. */
+ * Words become numbers by IEEE operations in a fixed order and kernels.h: the same bits
+ * everywhere. Thread: any. */
 #ifndef MILLRACE_PHILOX_H
 #define MILLRACE_PHILOX_H
 
@@ -51,7 +52,8 @@ MR_INLINE void philox_words(struct philox_key key, uint64_t rid, uint32_t block,
     philox4x32(key, word);
 }
 
-/* Uniform on the open interval: the 2^23 midpoints (i + 1/2) / 2^23; so log(u) and log(1 - u) are finite. */
+/* Uniform on the open interval: the 2^23 midpoints (i + 1/2) / 2^23; so log(u) and log(1 - u)
+ * are finite. */
 MR_INLINE float mr_u01(uint32_t word)
 {
     return ((float)(int32_t)(word >> 9) + 0.5f) * 1.1920929e-07f;
@@ -62,9 +64,10 @@ MR_INLINE float mr_sign(uint32_t word)
     return word >> 31 ? -1.0f : 1.0f;
 }
 
-/* Standard normal by the quantile function, one word a number: Wichura, "Algorithm AS 241", Applied Statistics 37
- * (1988), PPND7, relative error 1e-7 (3e-7 with our f32 log). Bit 0 is the sign; the other 31 give the
- * tail p in (0, 1/2), so the extremes are +-6.3 and both tails are equally fine. */
+/* Standard normal by the quantile function, one word a number: Wichura, "Algorithm AS 241",
+ * Applied Statistics 37 (1988), PPND7, relative error 1e-7 (3e-7 with our f32 log). Bit 0 is the
+ * sign; the other 31 give the tail p in (0, 1/2), so the extremes are +-6.3 and both tails are
+ * equally fine. */
 MR_INLINE float mr_normal(uint32_t word)
 {
     const float ulp = 2.3283064e-10f; /* 2^-32 */

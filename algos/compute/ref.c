@@ -1,10 +1,12 @@
-/* ref.c: every operation of compute.h in plain C: the definition the other back ends are compared with.
+/* ref.c: every operation of compute.h in plain C: the definition the other back ends are
+ * compared with.
  *
- * Sums have a written order, so the bits depend on neither vector width nor address. Where the columns of the result
- * are the vector lanes, a sum runs over k in steps of four: c += (w0 b0 + w1 b1) + (w2 b2 + w3 b3). A dot product
- * has LANES partial sums, element k going to lane k mod LANES, folded in halves at the end. Sums over a
- * whole batch (colsum, rowsq, acc64) run in f64; products of one batch (gemm, csr) in f32, whose error of
- * about sqrt(k) 2^-24 the gradients do not notice; who adds many batches uses acc64. */
+ * Sums have a written order, so the bits depend on neither vector width nor address. Where the
+ * columns of the result are the vector lanes, a sum runs over k in steps of four: c += (w0 b0 +
+ * w1 b1) + (w2 b2 + w3 b3). A dot product has LANES partial sums, element k going to lane k mod
+ * LANES, folded in halves at the end. Sums over a whole batch (colsum, rowsq, acc64) run in f64;
+ * products of one batch (gemm, csr) in f32, whose error of about sqrt(k) 2^-24 the gradients do
+ * not notice; who adds many batches uses acc64. */
 #include "algos/compute/cpu.h"
 #include "algos/compute/kernels.h"
 
@@ -29,6 +31,14 @@ MR_INLINE void axpy(size_t n, float w, const float *b, float *c)
         c[j] += w * b[j];
 }
 
+MR_INLINE float folded(float s[LANES])
+{
+    for (size_t half = LANES / 2; half; half /= 2)
+        for (size_t l = 0; l < half; l++)
+            s[l] += s[l + half];
+    return s[0];
+}
+
 MR_INLINE float dot(size_t n, const float *a, const float *b)
 {
     float s[LANES] = {0};
@@ -39,14 +49,49 @@ MR_INLINE float dot(size_t n, const float *a, const float *b)
             s[l] += a[k + l] * b[k + l];
     for (size_t l = 0; k + l < n; l++)
         s[l] += a[k + l] * b[k + l];
-    for (size_t half = LANES / 2; half; half /= 2)
-        for (size_t l = 0; l < half; l++)
-            s[l] += s[l + half];
+    return folded(s);
+}
+
+/* Sum and maximum of a row; a short one is not worth the lanes. */
+MR_INLINE float sum(size_t n, const float *a)
+{
+    float s[LANES] = {0};
+    size_t k = 0;
+
+    if (n < LANES) {
+        for (; k < n; k++)
+            s[0] += a[k];
+        return s[0];
+    }
+    for (; k + LANES <= n; k += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            s[l] += a[k + l];
+    for (size_t l = 0; k + l < n; l++)
+        s[l] += a[k + l];
+    return folded(s);
+}
+
+MR_INLINE float greatest(size_t n, const float *a)
+{
+    float s[LANES];
+    size_t k = 0;
+
+    for (size_t l = 0; l < LANES; l++)
+        s[l] = -INFINITY;
+    for (; k + LANES <= n; k += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            s[l] = a[k + l] > s[l] ? a[k + l] : s[l];
+    for (size_t l = 1; k && l < LANES; l++)
+        s[0] = s[l] > s[0] ? s[l] : s[0];
+    for (; k < n; k++)
+        s[0] = a[k] > s[0] ? a[k] : s[0];
     return s[0];
 }
 
 void ref_scale(float beta, struct mat c, int tri)
 {
+    if (c.ld == c.c && !tri)
+        c = (struct mat){c.p, 1, c.r * c.c, c.r * c.c};
     for (size_t i = 0; i < c.r; i++) {
         float *row = c.p + i * c.ld;
         size_t n = tri ? i + 1 : c.c;
@@ -225,7 +270,8 @@ MR_CLONES void ref_rowmin(void *self, struct mat a, const float *bias, uint32_t 
         at[i] = least_lanes(a.c, a.p + i * a.ld, bias, val + i);
 }
 
-/* A sorted list of k, each candidate inserted from behind: k is small, and most candidates fail the first test. */
+/* A sorted list of k, each candidate inserted from behind: k is small, and most candidates fail
+ * the first test. */
 void ref_topk(void *self, struct mat a, const float *bias, uint32_t k, uint32_t *at, float *val)
 {
     (void)self;
@@ -273,10 +319,8 @@ MR_CLONES void ref_softmax(void *self, uint32_t groups, struct mat z, float *lse
         float *row = z.p + i * z.ld;
 
         for (size_t g = 0; g < groups; g++) {
-            float max = -INFINITY;
+            float max = greatest(n, row + g * n);
 
-            for (size_t j = 0; j < n; j++)
-                max = row[g * n + j] > max ? row[g * n + j] : max;
             for (size_t j = 0; j < n; j++)
                 row[g * n + j] -= max;
             lse[g] = max;
@@ -285,14 +329,12 @@ MR_CLONES void ref_softmax(void *self, uint32_t groups, struct mat z, float *lse
         for (size_t j = 0; j < z.c; j++)
             row[j] = mr_exp(row[j]);
         for (size_t g = 0; g < groups; g++) {
-            float sum = 0.0f, scale;
+            float total = sum(n, row + g * n);
+            float scale = 1.0f / total;
 
             for (size_t j = 0; j < n; j++)
-                sum += row[g * n + j];
-            scale = 1.0f / sum;
-            for (size_t j = 0; j < n; j++)
                 row[g * n + j] *= scale;
-            lse[g] += mr_log(sum);
+            lse[g] += mr_log(total);
         }
     }
 }
@@ -337,9 +379,20 @@ MR_CLONES void ref_csr_tmm(void *self, struct csr x, struct mat e, struct mat g)
     CHECK(e.r == x.n && e.c == g.c);
     ref_scale(0.0f, g, 0);
     for (size_t i = 0; i < x.n; i++) {
+        const float *ei = e.p + i * e.ld;
+
         for (size_t q = x.ptr[i]; q < x.ptr[i + 1]; q++) {
+            float v = x.val ? x.val[q] : 1.0f;
+            float *to = g.p + (size_t)x.idx[q] * g.ld;
+            size_t j = 0;
+
             DCHECK(x.idx[q] < g.r);
-            axpy(e.c, x.val ? x.val[q] : 1.0f, e.p + i * e.ld, g.p + (size_t)x.idx[q] * g.ld);
+            for (; j + LANES <= e.c; j += LANES)
+                axpy(LANES, v, ei + j, to + j);
+            for (; j + 4 <= e.c; j += 4)
+                axpy(4, v, ei + j, to + j);
+            for (; j < e.c; j++)
+                to[j] += v * ei[j];
         }
     }
 }
