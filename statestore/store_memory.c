@@ -97,7 +97,7 @@ static enum st memory_open(void *self, const char *dir, uint32_t flags, struct e
     (void)self;
     if (flags & STORE_READ_ONLY)
         return fail(e, ST_BAD_CONFIG,
-                    "state folder %s: a store in memory cannot be opened by a second reader", dir);
+                    "folder %s: a store in memory cannot be opened by a second reader", dir);
     return ST_OK;
 }
 

@@ -47,20 +47,17 @@ static const uint8_t no_bytes[1];
 /* RocksDB's own text, freed, as a status with our words. */
 static enum st failed(const struct rocks *s, const char *doing, char *text, struct err *e)
 {
-    char said[256];
+    char said[400];
 
     snprintf(said, sizeof said, "%s", text);
     rocksdb_free(text);
-    if (!strncmp(said, "Corruption", 10))
-        return fail(e, ST_CORRUPT,
-                    "state folder %s: %s: %s; move the folder away: the state is restored from the "
-                    "parameter topic",
-                    s->dir, doing, said);
+    if (!strncmp(said, "Corruption", 10) || strstr(said, "No such file"))
+        return fail(e, ST_CORRUPT, "folder %s: %s: %s", s->dir, doing, said);
     if (strstr(said, "No space left"))
         return fail(e, ST_FATAL,
-                    "state folder %s: %s: no space left on the disk; free some, then start again",
-                    s->dir, doing);
-    return fail(e, ST_FATAL, "state folder %s: %s: %s", s->dir, doing, said);
+                    "folder %s: %s: no space left on the disk; free some, then start again", s->dir,
+                    doing);
+    return fail(e, ST_FATAL, "folder %s: %s: %s", s->dir, doing, said);
 }
 
 static void let_go(struct rocks *s)
@@ -110,12 +107,16 @@ static void make_options(struct rocks *s, uint32_t flags)
     /* costs little on dense floats (RocksDB keeps a block raw that does not shrink), pays on topics
      * and sparse state */
     rocksdb_options_set_compression(s->options, rocksdb_lz4_compression);
-    /* Level fatal: the info log keeps its header of some 30 KB, and no more. A reader has none, since
-     * it cannot be made there: it would rename the writer's. */
+    /* Level fatal: the info log keeps its header of some 30 KB, and no more. A reader has none,
+     * since it cannot be made there: it would rename the writer's. */
     rocksdb_options_set_info_log_level(s->options, 4);
     rocksdb_options_set_keep_log_file_num(s->options, 1);
     if (flags & STORE_READ_ONLY)
         rocksdb_options_set_db_log_dir(s->options, "/dev/null");
+    /* A log that was cut short by a crash is read up to there. One whose bytes do not verify is
+     * refused: the default would silently go back to the batch before. */
+    rocksdb_options_set_wal_recovery_mode(s->options,
+                                          rocksdb_tolerate_corrupted_tail_records_recovery);
     rocksdb_options_set_stats_dump_period_sec(s->options, 0);
     rocksdb_options_set_stats_persist_period_sec(s->options, 0);
     s->read = rocksdb_readoptions_create();
@@ -123,12 +124,17 @@ static void make_options(struct rocks *s, uint32_t flags)
     s->batch = rocksdb_writebatch_create();
 }
 
+static bool ends(const char *name, const char *with)
+{
+    size_t n = strlen(name), w = strlen(with);
+
+    return n > w && !strcmp(name + n - w, with);
+}
+
 static bool file_of_a_store(const char *name)
 {
     static const char *const begin[] = {"MANIFEST-", "OPTIONS-", "LOG"};
     static const char *const whole[] = {".", "..", "CURRENT", "IDENTITY", "LOCK", "lost+found"};
-    static const char *const end[] = {".log", ".sst", ".dbtmp"};
-    size_t n = strlen(name);
 
     for (size_t i = 0; i < sizeof begin / sizeof *begin; i++) {
         if (!strncmp(name, begin[i], strlen(begin[i])))
@@ -138,41 +144,41 @@ static bool file_of_a_store(const char *name)
         if (!strcmp(name, whole[i]))
             return true;
     }
-    for (size_t i = 0; i < sizeof end / sizeof *end; i++) {
-        if (n > strlen(end[i]) && !strcmp(name + n - strlen(end[i]), end[i]))
-            return true;
-    }
-    return false;
+    return ends(name, ".log") || ends(name, ".sst") || ends(name, ".dbtmp");
 }
 
 /* A folder to write in: ours, or empty, or made here. */
 static enum st check_folder(const struct rocks *s, struct err *e)
 {
     char foreign[256] = "";
-    bool ours = false;
+    bool ours = false, data = false;
     DIR *d;
 
     if (mkdir(s->dir, 0777) && errno != EEXIST)
-        return fail(e, ST_BAD_CONFIG, "state folder %s cannot be made: %s%s", s->dir,
-                    strerror(errno), errno == ENOENT ? "; make the folder above it first" : "");
+        return fail(e, ST_BAD_CONFIG, "folder %s cannot be made: %s%s", s->dir, strerror(errno),
+                    errno == ENOENT ? "; make the folder above it first" : "");
     if (!(d = opendir(s->dir)))
-        return fail(e, ST_BAD_CONFIG, "state folder %s cannot be opened: %s", s->dir,
-                    strerror(errno));
+        return fail(e, ST_BAD_CONFIG, "folder %s cannot be opened: %s", s->dir, strerror(errno));
     for (struct dirent *f; (f = readdir(d));) {
         if (!strcmp(f->d_name, "CURRENT"))
             ours = true;
+        if (ends(f->d_name, ".sst") || ends(f->d_name, ".log"))
+            data = true;
         if (!file_of_a_store(f->d_name))
             snprintf(foreign, sizeof foreign, "%s", f->d_name);
     }
     closedir(d);
+    if (data && !ours) /* RocksDB would begin anew and delete the rest */
+        return fail(e, ST_CORRUPT, "folder %s: the file CURRENT is missing, its data is there",
+                    s->dir);
     if (*foreign && !ours)
         return fail(
             e, ST_BAD_CONFIG,
-            "state folder %s holds no state but other files ('%s'); name an empty or a new folder",
+            "folder %s holds no state but other files ('%s'); name an empty or a new folder",
             s->dir, foreign);
     if (access(s->dir, R_OK | W_OK | X_OK))
         return fail(e, ST_BAD_CONFIG,
-                    "state folder %s cannot be written: %s; make it writable for this user", s->dir,
+                    "folder %s cannot be written: %s; make it writable for this user", s->dir,
                     strerror(errno));
     return ST_OK;
 }
@@ -197,8 +203,8 @@ static enum st held(const struct rocks *s, char *text, struct err *e)
         close(fd);
     }
     return fail(e, ST_BAD_CONFIG,
-                "state folder %s is held by %s (lock %s): stop that one, or name another folder",
-                s->dir, who, path);
+                "folder %s is held by %s (lock %s): stop that one, or name another folder", s->dir,
+                who, path);
 }
 
 static enum st open_writer(struct rocks *s, struct err *e)
@@ -244,7 +250,7 @@ static enum st open_reader(struct rocks *s, struct err *e)
         bool same;
 
         if (!manifest_now(s, before, sizeof before, &size))
-            return fail(e, ST_BAD_CONFIG, "state folder %s: %s", s->dir,
+            return fail(e, ST_BAD_CONFIG, "folder %s: %s", s->dir,
                         errno == ENOENT && !access(s->dir, F_OK) ? "holds no state"
                                                                  : strerror(errno));
         rocksdb_free(text);
@@ -262,8 +268,7 @@ static enum st open_reader(struct rocks *s, struct err *e)
     }
     if (text)
         return failed(s, "open", text, e);
-    return fail(e, ST_AGAIN, "state folder %s changes faster than it can be opened; try again",
-                s->dir);
+    return fail(e, ST_AGAIN, "folder %s changes faster than it can be opened; try again", s->dir);
 }
 
 static enum st rocks_open(void *self, const char *dir, uint32_t flags, struct err *e)
@@ -272,8 +277,7 @@ static enum st rocks_open(void *self, const char *dir, uint32_t flags, struct er
 
     CHECK(!s->db && !s->options);
     if (!*dir || strlen(dir) >= sizeof s->dir)
-        return fail(e, ST_BAD_CONFIG,
-                    "state folder: a path of 1 to %zu bytes is needed, this has %zu",
+        return fail(e, ST_BAD_CONFIG, "folder: a path of 1 to %zu bytes is needed, this has %zu",
                     sizeof s->dir - 1, strlen(dir));
     snprintf(s->dir, sizeof s->dir, "%s", dir);
     make_options(s, flags);

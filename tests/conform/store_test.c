@@ -1,13 +1,13 @@
 /* The laws of the store table, over every store that is registered; then what only a folder on disk
  * can do. */
 #include "statestore/store.h"
+#include "tests/temp.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
 
 #include <dirent.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +16,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static char root[64]; /* a folder of this run; removed at the end */
 
 static struct bytes text(const char *s)
 {
@@ -41,27 +39,6 @@ static struct change del_range(const char *key, const char *upto)
     return (struct change){text(key), none, text(upto)};
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
-{
-    (void)st;
-    (void)kind;
-    (void)f;
-    return remove(path);
-}
-
-static void remove_tree(const char *dir)
-{
-    nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-}
-
-static const char *folder(const char *name)
-{
-    static char path[128];
-
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    return path;
-}
-
 /* An open store of table t in the folder `name`, on the heap. */
 static void *opened(const struct store *t, const char *name, uint32_t flags)
 {
@@ -69,7 +46,7 @@ static void *opened(const struct store *t, const char *name, uint32_t flags)
     struct err e = {""};
 
     assert_non_null(s);
-    if (t->open(s, folder(name), flags, &e) != ST_OK)
+    if (t->open(s, temp_path(name), flags, &e) != ST_OK)
         fail_msg("open: %s", e.text);
     return s;
 }
@@ -278,10 +255,10 @@ static void close_is_safe_on_zeroes_and_after_a_failed_open(void **state)
 
     assert_non_null(s);
     t->close(s);
-    assert_int_equal(t->open(s, folder("absent/below"), STORE_READ_ONLY, &e), ST_BAD_CONFIG);
+    assert_int_equal(t->open(s, temp_path("absent/below"), STORE_READ_ONLY, &e), ST_BAD_CONFIG);
     assert_non_null(strstr(e.text, "absent/below"));
     closed(t, s);
-    assert_int_equal(access(folder("absent"), F_OK), -1); /* a reader makes nothing */
+    assert_int_equal(access(temp_path("absent"), F_OK), -1); /* a reader makes nothing */
 }
 
 /* ---- a folder on disk ---- */
@@ -293,7 +270,7 @@ static void refused(const char *name, uint32_t flags, const char *says)
     struct err e = {""};
 
     assert_non_null(s);
-    assert_int_equal(t->open(s, folder(name), flags, &e), ST_BAD_CONFIG);
+    assert_int_equal(t->open(s, temp_path(name), flags, &e), ST_BAD_CONFIG);
     if (!strstr(e.text, says))
         fail_msg("'%s' does not say '%s'", e.text, says);
     closed(t, s);
@@ -323,9 +300,9 @@ static void folders_that_cannot_be_used_are_named(void **state)
     (void)state;
     refused("no/parent", 0, "make the folder above it first");
     refused("missing", STORE_READ_ONLY, "No such file");
-    assert_int_equal(mkdir(folder("photos"), 0777), 0);
+    assert_int_equal(mkdir(temp_path("photos"), 0777), 0);
     refused("photos", STORE_READ_ONLY, "holds no state");
-    snprintf(path, sizeof path, "%s/cat.jpg", folder("photos"));
+    snprintf(path, sizeof path, "%s/cat.jpg", temp_path("photos"));
     assert_non_null(f = fopen(path, "w"));
     fclose(f);
     refused("photos", 0, "cat.jpg");
@@ -390,7 +367,7 @@ static void child_stop(struct child c, int sig)
 
 static void a_folder_held_by_another_process_is_refused_by_its_number(void **state)
 {
-    struct child c = child_start("hold", folder("held"));
+    struct child c = child_start("hold", temp_path("held"));
     char says[64];
     void *s;
 
@@ -408,7 +385,7 @@ static void a_folder_held_by_another_process_is_refused_by_its_number(void **sta
 static void readers_see_whole_batches_beside_a_live_writer(void **state)
 {
     const struct store *t = &store_rocksdb;
-    struct child c = child_start("chase", folder("chase"));
+    struct child c = child_start("chase", temp_path("chase"));
     long before = 0;
 
     (void)state;
@@ -447,7 +424,7 @@ static void a_reader_sees_the_newest_synced_data_and_writes_nothing(void **state
 {
     const struct store *t = &store_rocksdb;
     void *w = opened(t, "newest", 0), *r;
-    uint32_t files = files_in(folder("newest"));
+    uint32_t files = files_in(temp_path("newest"));
     struct err e;
 
     (void)state;
@@ -461,7 +438,7 @@ static void a_reader_sees_the_newest_synced_data_and_writes_nothing(void **state
     assert_int_equal(t->write(r, &(struct change){text("n"), text("3"), none}, 1, true, &e),
                      ST_FATAL);
     closed(t, r);
-    assert_int_equal(files_in(folder("newest")), files);
+    assert_int_equal(files_in(temp_path("newest")), files);
     closed(t, w);
 }
 
@@ -477,8 +454,8 @@ static void a_disk_that_fills_up_is_said_and_loses_nothing(void **state)
 
     (void)state;
     assert_non_null(p);
-    assert_int_equal(mkdir(folder("small"), 0777), 0);
-    if (mount("tmpfs", folder("small"), "tmpfs", 0, "size=8m")) {
+    assert_int_equal(mkdir(temp_path("small"), 0777), 0);
+    if (mount("tmpfs", temp_path("small"), "tmpfs", 0, "size=8m")) {
         print_message("no right to mount a small disk: skipped\n");
         free(p);
         skip();
@@ -495,10 +472,10 @@ static void a_disk_that_fills_up_is_said_and_loses_nothing(void **state)
     closed(t, s);
     s = calloc(1, t->self_bytes);
     assert_non_null(s);
-    if (t->open(s, folder("small/state"), 0, &e) != ST_OK)
+    if (t->open(s, temp_path("small/state"), 0, &e) != ST_OK)
         assert_non_null(strstr(e.text, "no space left"));
     closed(t, s);
-    mount("tmpfs", folder("small"), "tmpfs", MS_REMOUNT, "size=64m");
+    mount("tmpfs", temp_path("small"), "tmpfs", MS_REMOUNT, "size=64m");
     s = opened(t, "small/state", 0);
     for (uint32_t i = 0; i < kept; i++) {
         struct bytes v;
@@ -508,7 +485,7 @@ static void a_disk_that_fills_up_is_said_and_loses_nothing(void **state)
         assert_int_equal(v.n, 1 << 20);
     }
     closed(t, s);
-    mount("tmpfs", folder("small"), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=64m");
+    mount("tmpfs", temp_path("small"), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=64m");
     refused("small/state", 0, "Read-only file system");
     s = opened(t, "small/state", STORE_READ_ONLY); /* which is enough for a reader */
     closed(t, s);
@@ -584,8 +561,7 @@ int main(int argc, char **argv)
 
     if (argc == 3)
         return strcmp(argv[1], "hold") ? chase(argv[2]) : hold(argv[2]);
-    snprintf(root, sizeof root, "/tmp/millrace-store-XXXXXX");
-    if (!mkdtemp(root))
+    if (!temp_begin())
         return 1;
     failures = cmocka_run_group_tests(one, NULL, NULL);
     for (uint32_t i = 0; i < store_count; i++) {
@@ -598,7 +574,7 @@ int main(int argc, char **argv)
                                             NULL, NULL);
     }
     failures += cmocka_run_group_tests(disk, NULL, NULL);
-    umount2(folder("small"), MNT_DETACH);
-    remove_tree(root);
+    umount2(temp_path("small"), MNT_DETACH);
+    temp_end();
     return failures;
 }
