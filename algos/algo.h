@@ -24,7 +24,9 @@
 
 #define MILLRACE_ABI 1u
 
-enum { ALGO_NAME_BYTES = 16 }; /* with the final 0: the room a slot's manifest has (protocol.md 2) */
+enum {
+    ALGO_NAME_BYTES = 16
+}; /* with the final 0: the room a slot's manifest has (protocol.md 2) */
 
 enum part {
     PART_STATE,
@@ -46,9 +48,10 @@ enum {
     ALGO_HOST = 256      /* uses no compute; on a device back end it runs on rows->host */
 };
 
-/* What update() leaves in eval; chooses the metrics. MARGIN: z > 0 predicts class 1, zcols = models.
- * LOGITS: zcols = models * classes, arg max within a model's group. VALUE: a real prediction, its loss
- * half the squared error. LOSS_ONLY: no z. NONE: neither z nor loss. Losses are unweighted. */
+/* What update() leaves in eval; chooses the metrics. MARGIN: z > 0 predicts class 1, zcols =
+ * models. LOGITS: zcols = models * classes, arg max within a model's group. VALUE: a real
+ * prediction, its loss half the squared error. LOSS_ONLY: no z. NONE: neither z nor loss. Losses
+ * are unweighted. */
 enum out_kind { OUT_NONE, OUT_MARGIN, OUT_LOGITS, OUT_VALUE, OUT_LOSS_ONLY };
 
 /* no prediction for this row yet; NaN is a diverged model */

@@ -10,7 +10,8 @@ static bool is_runtime(const struct tdecl *d)
     return *d->name == '@';
 }
 
-/* What a state's tensor is in the view. The bytes of a view are not chunked, so marks mean nothing. */
+/* What a state's tensor is in the view. The bytes of a view are not chunked, so marks mean nothing.
+ */
 static struct tdecl in_view(const struct tensors *state, uint32_t i)
 {
     struct tdecl d = state->t[i].d;
@@ -85,10 +86,9 @@ static double get(const struct tensor *t, uint64_t i)
     case DT_I64:
         return (double)t->i64[i];
     case DT_U64:
-        return (double)t->u64[i];
+        break;
     }
-    CHECK(!"dtype");
-    return 0;
+    return (double)t->u64[i];
 }
 
 /* v[0..n) += c * t[at..at + n) */
@@ -136,8 +136,8 @@ static void extreme(const struct tensor *v, const struct tensor *t, bool max)
     }
 }
 
-/* The first slot is the start of the mean, and stays it until a slot has learned something: the mean
- * of slots that know nothing is the seeded start, not zero. */
+/* The first slot is the start of the mean, and stays it until a slot has learned something: the
+ * mean of slots that know nothing is the seeded start, not zero. */
 static void mean(const struct tensor *v, const struct tensor *t, const struct tensor *by,
                  const struct slot *s, double *sum, bool first)
 {

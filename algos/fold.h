@@ -1,19 +1,26 @@
 /* fold.h: slots of partitions become one view, by the merge law of each tensor (enum law).
  *
- * Life view_declare -> tensors_alloc -> fold_init; (fold_begin -> fold_add* -> fold_end)* -> fold_fini.
- * Shapes Where the algorithm declares a VIEW of its own, the view is that, then the state's shared
+ * Life: view_declare, tensors_alloc, fold_init; then fold_begin, fold_add for each slot, fold_end,
+ * as often as wanted; fold_fini.
+ *
+ * Shapes: where the algorithm declares a VIEW of its own, the view is that, then the state's shared
  * "@" tensors, folded by their laws. Else it has the ids and names of the state: SUM and MEAN as
  * f64, the others as they are; LOCAL tensors are absent (dim[0] is 0) but keep their ids.
+ *
  * Laws over slots p = 0, 1, ... with weight c_p:
- *   SUM  sum of c_p t_p
- *   MEAN sum of c_p n_p t_p / sum of c_p n_p, row by row where tensor `by` has a count for each;
- *        where no slot has learned a row, the first slot's value: the common seeded start
- *   MIN, MAX  element by element;  SAME  checked: ST_CORRUPT names tensor and partition
- *   FOLD the algorithm's fold(), called once a slot, after the laws
- * Sums run in slot order in f64, so the result is a function of the slots alone: folding twice gives
- * the same bytes. Memory is the view and one slot; slots come in ascending partition order, which
- * is checked. Owner The caller owns view and slots. Thread One. Errors After a failed fold_add the
- * fold is fit for fold_begin() or fold_fini(). */
+ *   SUM        sum of c_p t_p
+ *   MEAN       sum of c_p n_p t_p / sum of c_p n_p, row by row where tensor `by` has a count for
+ *              each; a row that no slot has learned keeps the first slot's value: the seeded start
+ *   MIN, MAX   element by element
+ *   SAME       checked: ST_CORRUPT names tensor and partition
+ *   FOLD       the algorithm's fold(), called once a slot, after the laws
+ *
+ * Sums run in slot order in f64, so the result is a function of the slots alone: folding twice
+ * gives the same bytes. Memory is the view and one slot; slots come in ascending partition order,
+ * which is checked.
+ *
+ * Owner: the caller owns view and slots. Thread: one. Errors: after a failed fold_add the fold is
+ * fit for fold_begin() or fold_fini(). */
 #ifndef MILLRACE_FOLD_H
 #define MILLRACE_FOLD_H
 
@@ -31,8 +38,8 @@ struct fold {
     uint64_t weights;
 };
 
-/* Declares the view for states laid out as `state`, whose "@" tensors it takes over; take its memory
- * with tensors_alloc(). ST_BAD_CONFIG: over bytes_max. */
+/* Declares the view for states laid out as `state`, whose "@" tensors it takes over; take its
+ * memory with tensors_alloc(). ST_BAD_CONFIG: over bytes_max. */
 MUST enum st view_declare(struct tensors *view, const struct algo *a, const struct tensors *state,
                           const struct shape *sh, const void *opts, uint64_t bytes_max,
                           struct err *e);

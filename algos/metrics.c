@@ -60,7 +60,8 @@ struct sums {
     double s[METRIC_N][MODELS_MAX];
 };
 
-/* What one row adds, given its weight, its label and a number x: a loss, an output, or the label. */
+/* What one row adds, given its weight, its label and a number x: a loss, an output, or the label.
+ */
 static inline double term_x(float w, float y, float x)
 {
     (void)y;
@@ -91,8 +92,8 @@ static inline double term_error(float w, float y, float x)
     return (double)w * d * d;
 }
 
-/* sum[m] += sum over i of term(w[i], y[i ny], x[i ld + m]), m < cols. Eight rows at a time, in a fixed
- * order: where there is one column, the chain of additions through memory is what limits. */
+/* sum[m] += sum over i of term(w[i], y[i ny], x[i ld + m]), m < cols. Eight rows at a time, in a
+ * fixed order: where there is one column, the chain of additions through memory is what limits. */
 static inline __attribute__((always_inline)) void reduce(double (*term)(float w, float y, float x),
                                                          const struct part_of *p,
                                                          const float *restrict x, uint32_t ld,
@@ -141,7 +142,8 @@ static double squared_error(const float *z, const float *y, uint32_t targets)
     return sum;
 }
 
-/* How right model m is about row i: its share of the weight that counts as hit, or its squared error. */
+/* How right model m is about row i: its share of the weight that counts as hit, or its squared
+ * error. */
 static double merit(const struct part_of *p, enum out_kind out, uint32_t i, uint32_t m)
 {
     uint32_t group = p->zcols / p->models;
@@ -235,8 +237,8 @@ static void add_labels(double *at, const struct shape *sh, const struct part_of 
     reduce(term_xx, p, p->y, p->ny, 1, &at[2]);
 }
 
-/* 32 bins a unit; what is beyond the ends goes into the end bins. NaN, which stops the partition at the
- * next scan, goes to bin 0 meanwhile. */
+/* 32 bins a unit; what is beyond the ends goes into the end bins. NaN, which stops the partition at
+ * the next scan, goes to bin 0 meanwhile. */
 static uint32_t bin_of(float z)
 {
     float b = (z + 16.0f) * 32.0f;
@@ -262,8 +264,8 @@ struct places { /* NULL: not there; label and hist: see metrics_decls() */
     double *train, *recent, *held, *label, *hist;
 };
 
-/* By name, since ids differ between states and views; compared only where the name can match, because this
- * runs once a batch. */
+/* By name, since ids differ between states and views; compared only where the name can match,
+ * because this runs once a batch. */
 static struct places places(const struct tensors *ts)
 {
     struct places at = {0};

@@ -5,31 +5,38 @@
  * train"), so the running mean of its loss needs no second data set (Gama, Sebastiao, Rodrigues
  * 2013). Learned rows go to the prequential sums, held-out rows to the held-out sums. A decayed sum
  * (half-life 16 batches that learn, counted, so repeatable) shows the present.
+ *
  * No-skill baseline: the best constant prediction for the same labels: log-loss and accuracy of the
  * class frequencies, or half the variance of the label (the loss of OUT_VALUE is half the squared
  * error), so a loss and its baseline compare.
+ *
  * For OUT_MARGIN, held-out rows also fill score histograms of 1,024 bins over z in [-16, 16], one
  * for each class: any threshold, AUC and calibration come from them afterwards.
  *
- * Losses come from update() unweighted; every mean here is weighted by the rows' weights. A row whose
- * loss is LOSS_NONE for a model counts in that model's METRIC_NONE and in nothing else. OUT_NONE:
- * rows and weights alone, e is not read. OUT_LOSS_ONLY: no label metrics.
+ * Losses come from update() unweighted; every mean here is weighted by the rows' weights. A row
+ * whose loss is LOSS_NONE for a model counts in that model's METRIC_NONE and in nothing else.
+ * OUT_NONE: rows and weights alone, e is not read. OUT_LOSS_ONLY: no label metrics.
  *
- * Shapes: @metric.train, .recent, .held f64[models, METRIC_N]; with ALGO_LABEL and an output also
- * @metric.label f64[2, max(classes, 3)] (row 0 learned, row 1 held-out: weight per class; OUT_VALUE:
- * weight, sum, sum of squares of the first label); for OUT_MARGIN also @metric.hist f64[models, 2,
- * 1024]. z is [n, models] for MARGIN, [n, models * classes] for LOGITS, [n, models * T] with T <= ny
- * targets for VALUE (squared errors are summed over targets). Thread: one. No allocation. */
+ * Shapes:
+ *   @metric.train, .recent, .held   f64[models, METRIC_N]
+ *   @metric.label  f64[2, max(classes, 3)], with ALGO_LABEL and an output; row 0 learned, row 1
+ *                  held-out: weight per class, or (VALUE) weight, sum, squares of the first label
+ *   @metric.hist   f64[models, 2, 1024], for OUT_MARGIN: class, bin
+ *   z              [n, models] for MARGIN, [n, models * classes] for LOGITS, [n, models * T] with
+ *                  T <= ny targets for VALUE, whose squared errors are added
+ *
+ * Thread: one. Allocation: none. */
 #ifndef MILLRACE_METRICS_H
 #define MILLRACE_METRICS_H
 
 #include "algos/algo.h"
 
-enum { /* columns, per packed model */
+/* Columns, per packed model. */
+enum {
     METRIC_ROWS,   /* rows with a prediction, as a count */
     METRIC_WEIGHT, /* their weight */
     METRIC_LOSS,   /* sum of weight * loss */
-    METRIC_HIT,    /* MARGIN, LOGITS: weight of rows whose class was predicted; ties: lowest class */
+    METRIC_HIT,    /* MARGIN, LOGITS: weight of rows whose class was predicted */
     METRIC_SE,     /* VALUE: sum of weight * (z - y)^2 */
     METRIC_NONE,   /* rows without a prediction */
     METRIC_SPARE1,
@@ -38,8 +45,8 @@ enum { /* columns, per packed model */
 };
 enum { METRIC_DECLS = 5, METRIC_BINS = 1024 };
 
-/* Fills d[METRIC_DECLS] with the declarations this shape needs, ids from first_id (tensors_declare()
- * gives its own); returns how many. Strings are constants. */
+/* Fills d[METRIC_DECLS] with the declarations this shape needs, ids from first_id
+ * (tensors_declare() gives its own); returns how many. Strings are constants. */
 uint32_t metrics_decls(struct tdecl *d, uint32_t first_id, const struct algo *a,
                        const struct shape *sh);
 
@@ -58,12 +65,13 @@ struct metric { /* of one packed model; NaN where it has no meaning or no rows *
     double auc; /* MARGIN, held-out only */
 };
 
-/* From a state or a view; held: of the held-out rows. Without "@metric" tensors: rows 0, else NaN. */
+/* From a state or a view; held: of the held-out rows. Without "@metric" tensors: rows 0, else NaN.
+ */
 struct metric metrics_read(const struct tensors *ts, const struct shape *sh, uint32_t model,
                            bool held);
 
-/* The packed model with the least held-out loss, else (no held-out rows) the least prequential loss;
- * ties, and no rows at all: lowest. */
+/* The packed model with the least held-out loss, else (no held-out rows) the least prequential
+ * loss; ties, and no rows at all: lowest. */
 uint32_t metrics_best(const struct tensors *ts, const struct shape *sh);
 
 #endif

@@ -1,25 +1,26 @@
 /* tensors.h: the runtime of tensors: laid out, allocated, scanned for change, chunked, looked up.
  *
- * Life declare | layout -> alloc -> (algorithm, touch(), scan)* -> free.
+ * Life: declare or layout; alloc; then the algorithm, touch() and scan, as often as wanted; free.
+ *
  * Layout (part of the format): tensors follow each other by id in three zones: what slots share,
  * then the algorithm's LAW_LOCAL tensors, then the runtime's ("@") LOCAL ones, so that a reader
  * that only folds may skip the chunks behind. A tensor of a chunk or more starts on a chunk edge,
  * smaller ones share; every tensor starts on a 64-byte edge; padding is zero. A chunk is bytes
  * [j << chunk_shift, min(bytes, (j + 1) << chunk_shift)) of the block. A tensor whose dim[0] is 0
  * is absent: it has no bytes and only keeps its id.
- * Owner The caller owns struct tensors; tensors_alloc() takes memory once, at start; pages that are
- * never written cost nothing.
- * Thread One.
- * Errors After a refused declaration or a refused scan the struct is fit only for tensors_free(). */
+ *
+ * Owner: the caller owns struct tensors; tensors_alloc() takes memory once, at start; pages that
+ * are never written cost nothing. Thread: one. Errors: after a refused declaration or scan the
+ * struct is fit only for tensors_free(). */
 #ifndef MILLRACE_TENSORS_H
 #define MILLRACE_TENSORS_H
 
 #include "algos/algo.h"
 
-/* Lays out part p of algorithm a, then `extra` tensors of the runtime, whose names begin with '@' and whose
- * ids are given here, in order (theirs are ignored: no law by `by`). No memory is taken. ST_BAD_CONFIG:
- * over bytes_max, or a bad declaration, with the names of algorithm and tensor. chunk_shift is 6..31;
- * strings are borrowed for the life of ts. */
+/* Lays out part p of algorithm a, then `extra` tensors of the runtime, whose names begin with '@'
+ * and whose ids are given here, in order (theirs are ignored: no law by `by`). No memory is taken.
+ * ST_BAD_CONFIG: over bytes_max, or a bad declaration, with the names of algorithm and tensor.
+ * chunk_shift is 6..31; strings are borrowed for the life of ts. */
 MUST enum st tensors_declare(struct tensors *ts, const struct algo *a, enum part p,
                              const struct shape *sh, const void *opts, const void *derive_opts,
                              const struct tdecl *extra, uint32_t extras, uint32_t chunk_shift,

@@ -10,7 +10,8 @@
 enum { SHIFT = 6 };
 #define ANY (UINT64_MAX >> 1)
 
-/* head f64[2] | ring f32[40] LOCAL | w f32[10, 20] SPARSE | n u8[3] | @seen u64[1] LOCAL | @sum f64[4] */
+/* head f64[2] | ring f32[40] LOCAL | w f32[10, 20] SPARSE | n u8[3] | @seen u64[1] LOCAL | @sum
+ * f64[4] */
 static const struct tdecl plan[] = {
     {.id = 0, .name = "head", .what = "counts", .dtype = DT_F64, .law = LAW_SUM, .dim = {2}},
     {.id = 1, .name = "ring", .what = "last", .dtype = DT_F32, .law = LAW_LOCAL, .dim = {40}},

@@ -1,0 +1,255 @@
+/* The laws of algorithms over everything registered, on every back end; and the proof that they
+ * catch what they are for. One law on one subject is one test, so its name says what broke. */
+#include "tests/conform/support_laws.h"
+#include "tests/conform/support_toy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+/* ---- every allocation of this program is counted, except under sanitizers, which bring their own
+ * malloc ---- */
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t n);
+void *__libc_memalign(size_t align, size_t n);
+
+void *malloc(size_t n)
+{
+    lab_allocations++;
+    return __libc_malloc(n);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    lab_allocations++;
+    return __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t n)
+{
+    lab_allocations++;
+    return __libc_realloc(p, n);
+}
+
+void *aligned_alloc(size_t align, size_t n)
+{
+    lab_allocations++;
+    return __libc_memalign(align, n);
+}
+
+static void count_allocations(void)
+{
+    lab_counts = true;
+}
+#else
+static void count_allocations(void)
+{
+}
+#endif
+
+/* ---- mutants ---- */
+
+struct mutant {
+    const char *fault[2];
+    const char *law; /* that catches it */
+    const struct algo *a;
+    bool dense;
+};
+
+static const struct mutant mutants[] = {
+    {{"fault=forgotten-touch", NULL}, "saves and goes on", &algo_toy, false},
+    {{"fault=stale-scratch", NULL}, "update repeats", &algo_toy, true},
+    {{"fault=hidden-global", NULL}, "takes turns", &algo_toy, true},
+    {{"fault=learns-held-out", NULL}, "ignores held-out rows", &algo_toy, true},
+    {{"fault=address-as-seed", NULL}, "init repeats", &algo_toy, true},
+    {{"fault=writes-rows", NULL}, "stays in bounds", &algo_toy, true},
+    {{"fault=writes-behind", NULL}, "stays in bounds", &algo_toy, true},
+    {{"fault=reads-padding", NULL}, "stays finite", &algo_toy, true},
+    {{"fault=eval-matters", NULL}, "update repeats", &algo_toy, true},
+    {{"fault=allocates", NULL}, "allocates nothing", &algo_toy, true},
+    {{"fault=diverges", NULL}, "stays finite", &algo_toy, true},
+    {{"fault=fold-remembers", NULL}, "fold repeats", &algo_toy, true},
+    {{"fault=rebase-drifts", NULL}, "rebase is a fixed point", &algo_toy, true},
+    {{"fault=rebase-untouched", NULL}, "rebase is a fixed point", &algo_toy, false},
+    {{"fault=derive-varies", NULL}, "derive repeats", &algo_toy, true},
+    {{"fault=score-is-off", NULL}, "score equals update", &algo_toy, true},
+    {{"fault=ignores-weight", NULL}, "weight is repetition", &algo_toy, true},
+    {{"fault=sparse-is-off", NULL}, "sparse equals dense", &algo_toy, false},
+    {{"fault=no-set", NULL}, "a set is a set", &algo_toy_set, true},
+};
+enum { MUTANTS = sizeof mutants / sizeof *mutants };
+
+static void mutant_is_caught(void **state)
+{
+    const struct mutant *m = *state;
+    const struct algo_law *law = law_find(m->law);
+    struct subject s = {.name = m->fault[0],
+                        .a = m->a,
+                        .c = compute_list[0],
+                        .options = m->fault,
+                        .d = 30,
+                        .sparse = !m->dense,
+                        .adds_rows = true};
+    struct err why = {""};
+    enum st st;
+
+    assert_non_null(law);
+    st = law_check(law, &s, &why);
+    if (st == ST_AGAIN && !lab_counts && !strcmp(m->law, "allocates nothing"))
+        skip();
+    if (st == ST_OK || st == ST_AGAIN)
+        fail_msg("%s: law '%s' did not catch it", m->fault[0], m->law);
+    print_message("           %s\n", why.text);
+}
+
+/* ---- laws ---- */
+
+#define OPTIONS(...)                                                                               \
+    .options = (const char *const[])                                                               \
+    {                                                                                              \
+        __VA_ARGS__, NULL                                                                          \
+    }
+
+static const struct subject subjects[] = {
+    {.name = "toy dense", .a = &algo_toy, .d = 30, .adds_rows = true},
+    {.name = "toy sparse", .a = &algo_toy, .d = 30, .sparse = true, .adds_rows = true},
+    {.name = "toy_set dense", .a = &algo_toy_set, .d = 30},
+    {.name = "toy_set sparse", .a = &algo_toy_set, .d = 30, .sparse = true},
+    {.name = "linear logistic", .a = &algo_linear, .d = 28, .classes = 2, .adds_rows = true},
+    {.name = "linear logistic, 12 models",
+     .a = &algo_linear,
+     OPTIONS("learning_rate=0.05,0.1,0.2", "l1=0,0.01", "l2=0,0.001"),
+     .d = 17,
+     .classes = 2,
+     .adds_rows = true},
+    {.name = "linear softmax, 2 models",
+     .a = &algo_linear,
+     OPTIONS("loss=softmax", "learning_rate=0.05,0.1", "standardize=false"),
+     .d = 9,
+     .classes = 5,
+     .adds_rows = true},
+    {.name = "linear squared, ftrl",
+     .a = &algo_linear,
+     OPTIONS("loss=squared", "optimizer=ftrl", "l1=0,0.1"),
+     .d = 28,
+     .adds_rows = true},
+    {.name = "linear squared, sgd",
+     .a = &algo_linear,
+     OPTIONS("loss=squared", "optimizer=sgd", "learning_rate=0.01"),
+     .d = 1,
+     .adds_rows = true},
+    {.name = "linear logistic sparse, 3 models",
+     .a = &algo_linear,
+     OPTIONS("learning_rate=0.05,0.1,0.2", "standardize=false"),
+     .d = 60,
+     .classes = 2,
+     .sparse = true,
+     .adds_rows = true},
+    {.name = "linear softmax sparse, ftrl",
+     .a = &algo_linear,
+     OPTIONS("loss=softmax", "optimizer=ftrl", "standardize=false"),
+     .d = 40,
+     .classes = 4,
+     .sparse = true,
+     .adds_rows = true},
+    {.name = "linear squared sparse, l1 and l2", /* which act on the features a batch has */
+     .a = &algo_linear,
+     OPTIONS("loss=squared", "l1=0.01", "l2=0.001"),
+     .d = 200,
+     .sparse = true},
+};
+enum { SUBJECTS = sizeof subjects / sizeof *subjects };
+
+struct trial {
+    struct subject s;
+    const struct algo_law *law;
+    char name[120];
+};
+
+static void law_is_kept(void **state)
+{
+    const struct trial *t = *state;
+    struct err why = {""};
+    enum st st = law_check(t->law, &t->s, &why);
+
+    if (st != ST_OK && st != ST_AGAIN)
+        fail_msg("%s: %s", t->name, why.text);
+}
+
+/* Is every registered algorithm among the subjects? */
+static void registry_is_covered(void **state)
+{
+    struct err e;
+
+    (void)state;
+    assert_int_equal(algos_check(&e), ST_OK);
+    for (uint32_t i = 0; i < algo_count; i++) {
+        bool found = false;
+
+        for (int k = 0; k < SUBJECTS; k++)
+            found |= subjects[k].a == algo_list[i];
+        if (!found)
+            fail_msg("algorithm %s is put to no law: add it to subjects[]", algo_list[i]->name);
+    }
+}
+
+static void tables_with_something_missing_are_refused(void **state)
+{
+    struct algo a = algo_toy;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(algo_check(&a, &e), ST_OK);
+    a.score = NULL;
+    assert_int_equal(algo_check(&a, &e), ST_FATAL);
+    a = algo_toy, a.abi = MILLRACE_ABI + 1;
+    assert_int_equal(algo_check(&a, &e), ST_FATAL);
+    a = algo_toy, a.name = "Toy";
+    assert_int_equal(algo_check(&a, &e), ST_FATAL);
+    a = algo_toy, a.ports = &(const struct port){0};
+    assert_int_equal(algo_check(&a, &e), ST_FATAL);
+    a = algo_toy, a.flags |= ALGO_SET;
+    assert_int_equal(algo_check(&a, &e), ST_FATAL);
+    a = algo_toy, a.opts_bytes = 0;
+    assert_int_equal(algo_check(&a, &e), ST_FATAL);
+    assert_null(algo_find("toy"));
+}
+
+int main(void)
+{
+    size_t most = 2 + MUTANTS + (size_t)SUBJECTS * compute_count * laws_count, n = 0, k = 0;
+    struct CMUnitTest *tests = calloc(most, sizeof *tests);
+    struct trial *trials = calloc(most, sizeof *trials);
+    int failed;
+
+    if (!tests || !trials)
+        return 1;
+    count_allocations();
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(registry_is_covered);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(tables_with_something_missing_are_refused);
+    for (int i = 0; i < MUTANTS; i++)
+        tests[n++] = (struct CMUnitTest){mutants[i].fault[0], mutant_is_caught, NULL, NULL,
+                                         (void *)(uintptr_t)&mutants[i]};
+    for (int i = 0; i < SUBJECTS; i++)
+        for (uint32_t c = 0; c < compute_count; c++)
+            for (uint32_t w = 0; w < laws_count; w++, k++) {
+                struct trial *t = &trials[k];
+
+                t->s = subjects[i];
+                t->s.c = compute_list[c];
+                t->law = &laws[w];
+                snprintf(t->name, sizeof t->name, "%s on %s: %s", t->s.name, t->s.c->name,
+                         t->law->name);
+                tests[n++] = (struct CMUnitTest){t->name, law_is_kept, NULL, NULL, t};
+            }
+    failed = _cmocka_run_group_tests("algo laws", tests, n, NULL, NULL);
+    free(tests);
+    free(trials);
+    return failed;
+}

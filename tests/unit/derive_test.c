@@ -1,0 +1,224 @@
+#include "algos/derive.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+/* A toy of three packed models, each one number: w[3] in the view, the chosen one in the model. */
+
+struct pick {
+    uint32_t model, share;
+};
+
+static const char *const auto_names[] = {"auto", NULL};
+static const struct opt picks[] = {
+    {"share", OPT_U32, offsetof(struct pick, share), sizeof(uint32_t), "1", 0, 9, NULL, "?", NULL},
+    {"model", OPT_U32, offsetof(struct pick, model), sizeof(uint32_t), "auto", 1, 64, auto_names,
+     "?", NULL},
+    {0}};
+static const struct opt shares[] = {
+    {"share", OPT_U32, offsetof(struct pick, share), sizeof(uint32_t), "1", 0, 9, NULL, "?", NULL},
+    {0}};
+
+static enum st declare(struct decl *d, enum part p, const struct shape *sh, const void *opts,
+                       const void *derive_opts)
+{
+    const struct pick *o = derive_opts;
+
+    (void)opts;
+    if (p == PART_STATE)
+        d->add(d,
+               &(struct tdecl){.name = "w", .dtype = DT_F32, .law = LAW_SUM, .dim = {sh->models}});
+    if (p == PART_MODEL)
+        d->add(d, &(struct tdecl){.name = "w", .dtype = DT_F32, .dim = {o->share}});
+    if (p == PART_OUT) {
+        d->add(d, &(struct tdecl){.id = 0, .name = "value", .dtype = DT_F32, .dim = {1}});
+        d->add(d, &(struct tdecl){.id = 1, .name = "p", .dtype = DT_F32, .dim = {o->share}});
+    }
+    return d->st;
+}
+
+static enum st derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,
+                      struct tensors *model, struct measures *m)
+{
+    const struct pick *o = derive_opts;
+
+    if (o->share == 9)
+        return (fail)(x->err, ST_BAD_CONFIG, "share 9 is too much"); /* not cmocka's macro */
+    for (uint32_t i = 0; i < o->share; i++)
+        model->t[0].f32[i] = view->t[0].f32[m->model >= 0 ? m->model : 0];
+    m->m[m->n++] = (struct measure){"own", 4, true};
+    return ST_OK;
+}
+
+static const struct algo packed = {.name = "packed",
+                                   .flags = ALGO_LABEL,
+                                   .derive_opts = picks,
+                                   .derive_bytes = sizeof(struct pick),
+                                   .declare = declare,
+                                   .derive = derive};
+static const struct algo whole = {.name = "whole",
+                                  .flags = ALGO_LABEL,
+                                  .derive_opts = shares,
+                                  .derive_bytes = sizeof(struct pick),
+                                  .declare = declare,
+                                  .derive = derive};
+
+struct world {
+    struct err e;
+    struct shape sh;
+    struct ctx x;
+    struct tensors view, model;
+    struct measures m;
+    struct pick o;
+};
+
+/* A state serves as a view: two learned rows and one held-out row, where model 1 was the best. */
+static void make(struct world *w, const struct algo *a)
+{
+    const float z[9] = {0, 2, 1, 0, 2, 1, 0, 2, 1}, y[3] = {2, 2, 2}, weight[3] = {1, 1, 1};
+    float loss[9];
+    struct tdecl d[METRIC_DECLS];
+    struct rows r = {.n = 3, .train = 2, .ny = 1, .y = y, .weight = weight};
+
+    memset(w, 0, sizeof *w);
+    w->sh = (struct shape){.models = 3, .zcols = 3, .ny = 1, .out = OUT_VALUE};
+    w->x = (struct ctx){.shape = &w->sh, .err = &w->e};
+    w->o.share = 2;
+    assert_int_equal(tensors_declare(&w->view, a, PART_STATE, &w->sh, NULL, NULL, d,
+                                     metrics_decls(d, 0, a, &w->sh), 6, 1 << 20, &w->e),
+                     ST_OK);
+    assert_int_equal(tensors_alloc(&w->view, NULL, NULL, &w->e), ST_OK);
+    for (int i = 0; i < 3; i++)
+        w->view.t[0].f32[i] = (float)(10 * (i + 1));
+    for (int i = 0; i < 9; i++)
+        loss[i] = (z[i] - 2) * (z[i] - 2) / 2;
+    metrics_add(&w->view, &w->sh, &r, &(struct eval){(float *)(uintptr_t)z, loss});
+}
+
+static void drop(struct world *w)
+{
+    tensors_free(&w->model, NULL, NULL);
+    tensors_free(&w->view, NULL, NULL);
+}
+
+static double measure(const struct measures *m, const char *name)
+{
+    for (uint32_t i = 0; i < m->n; i++)
+        if (!strcmp(m->m[i].name, name))
+            return m->m[i].value;
+    return (double)NAN;
+}
+
+static enum st run(struct world *w, const struct algo *a)
+{
+    return derive_model(&w->x, a, &w->view, &w->o, &w->model, &w->m);
+}
+
+static void auto_is_the_best_model_and_is_written_back(void **state)
+{
+    struct world w;
+
+    (void)state;
+    make(&w, &packed);
+    assert_int_equal(run(&w, &packed), ST_OK);
+    assert_int_equal(w.o.model, 2);
+    assert_int_equal(w.m.model, 1);
+    assert_int_equal(w.model.t[0].n, 2);
+    assert_true(w.model.t[0].f32[1] == 20);
+    drop(&w);
+}
+
+static void a_named_model_brings_its_own_measures(void **state)
+{
+    struct world w;
+
+    (void)state;
+    make(&w, &packed);
+    w.o.model = 3;
+    assert_int_equal(run(&w, &packed), ST_OK);
+    assert_true(w.model.t[0].f32[0] == 30);
+    assert_string_equal(w.m.m[0].name, "own");
+    assert_true(measure(&w.m, "rows") == 2);
+    assert_true(measure(&w.m, "prequential_loss") == 0.5);
+    assert_true(measure(&w.m, "prequential_rmse") == 1);
+    assert_true(measure(&w.m, "baseline_loss") == 0);
+    assert_true(measure(&w.m, "heldout_rows") == 1);
+    assert_true(measure(&w.m, "heldout_loss") == 0.5);
+    assert_true(isnan(measure(&w.m, "prequential_accuracy"))); /* there is none of a number */
+    assert_true(isnan(measure(&w.m, "heldout_auc")));
+    drop(&w);
+}
+
+static void a_model_that_is_not_there_is_refused(void **state)
+{
+    struct world w;
+
+    (void)state;
+    make(&w, &packed);
+    w.o.model = 4;
+    assert_int_equal(run(&w, &packed), ST_BAD_CONFIG);
+    assert_string_equal(w.e.text, "model 4: this job has packed models 1..3");
+    drop(&w);
+}
+
+static void an_artefact_of_all_models_has_no_measures_of_one(void **state)
+{
+    struct world w;
+
+    (void)state;
+    make(&w, &whole);
+    assert_int_equal(run(&w, &whole), ST_OK);
+    assert_int_equal(w.m.model, -1);
+    assert_int_equal(w.m.n, 1);
+    drop(&w);
+}
+
+static void errors_of_the_algorithm_and_bad_numbers_are_passed_on(void **state)
+{
+    struct world w;
+
+    (void)state;
+    make(&w, &packed);
+    w.o.share = 9;
+    assert_int_equal(run(&w, &packed), ST_BAD_CONFIG);
+    assert_string_equal(w.e.text, "share 9 is too much");
+    tensors_free(&w.model, NULL, NULL);
+    w.o.share = 1;
+    w.view.t[0].f32[1] = NAN;
+    assert_int_equal(run(&w, &packed), ST_FATAL);
+    drop(&w);
+}
+
+static void columns_are_numbered_where_there_are_several(void **state)
+{
+    struct shape sh = {.models = 1};
+    struct pick o = {.share = 3};
+    char names[3][COLUMN_NAME_BYTES];
+
+    (void)state;
+    assert_int_equal(score_columns(&packed, &sh, NULL, &o, names, 3), 4);
+    assert_string_equal(names[0], "value");
+    assert_string_equal(names[1], "p.0");
+    assert_string_equal(names[2], "p.1");
+    o.share = 1;
+    assert_int_equal(score_columns(&packed, &sh, NULL, &o, names, 3), 2);
+    assert_string_equal(names[1], "p");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(auto_is_the_best_model_and_is_written_back),
+        cmocka_unit_test(a_named_model_brings_its_own_measures),
+        cmocka_unit_test(a_model_that_is_not_there_is_refused),
+        cmocka_unit_test(an_artefact_of_all_models_has_no_measures_of_one),
+        cmocka_unit_test(errors_of_the_algorithm_and_bad_numbers_are_passed_on),
+        cmocka_unit_test(columns_are_numbered_where_there_are_several),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
