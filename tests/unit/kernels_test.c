@@ -1,5 +1,5 @@
-/* The maths of kernels.h, and what the CPU back ends promise beyond the compute table's suite: memory,
- * and bits that do not depend on the machine. */
+/* The maths of kernels.h, and what the CPU back ends promise beyond the compute table's suite:
+ * memory, and bits that do not depend on the machine. */
 #include "algos/compute/compute.h"
 #include "algos/compute/kernels.h"
 #include "config/base/bytes.h"
@@ -10,7 +10,8 @@
 
 #include <math.h>
 
-/* Error of got in units of the last place of want, denormals included; what is not finite must agree. */
+/* Error of got in units of the last place of want, denormals included; what is not finite must
+ * agree. */
 static double ulps(float got, double want)
 {
     int e;

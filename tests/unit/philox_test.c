@@ -43,8 +43,7 @@ static void uniform_numbers_stay_inside_the_interval(void **state)
 }
 
 /* Word w stands for the tail p = (floor(w / 2) + 1/2) / 2^32. The quantile z is right if the normal
- * distribution gives p back: |dp| = |z| density(z) |dz| / |z|, bounded by 4e-7 relative in z. The f32
- * quotient p itself has 1e-7. */
+ * distribution gives p back: dz = dp / density(z). Of the 4e-7 allowed, p in f32 takes 1e-7. */
 static void normal_numbers_are_the_quantiles_of_their_words(void **state)
 {
     double worst = 0.0;
@@ -62,7 +61,8 @@ static void normal_numbers_are_the_quantiles_of_their_words(void **state)
     assert_true(worst < 4e-7);
 }
 
-/* Mean, variance and the third and fourth moment of 2^20 numbers lie within five standard errors. */
+/* Mean, variance and the third and fourth moment of 2^20 numbers lie within five standard errors.
+ */
 static void numbers_have_the_moments_of_their_distribution(void **state)
 {
     const uint64_t key[2] = {1, 2};

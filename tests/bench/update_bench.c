@@ -1,0 +1,252 @@
+/* update_bench: rows a second of update(), prequential outputs and losses included, at the batch
+ * size that accuracy wants, and its arithmetic as a share of this machine's sgemm peak.
+ *
+ * Peak: the best of ten 1024 x 1024 x 1024 products by OpenBLAS on one thread. Arithmetic: 4 D Z
+ * flops a row for linear (two products over D features and Z = models x classes columns; nnz
+ * instead of D if sparse); losses and optimiser steps are not counted, so the share says what they
+ * cost. A figure is the best of five runs of a fifth of a second each over 4,096 rows in memory. */
+#include "algos/linear.h"
+#include "algos/tensors.h"
+#include "config/base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 4096, RUNS = 5, RUN_US = 200000, SHIFT = 18 };
+
+static const struct job {
+    const char *what;
+    uint32_t loss, d, nnz, classes, models, batch;
+} jobs[] = {
+    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 1, 32},
+    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 8, 32},
+    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 32, 32},
+    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 8, 512},
+    {"logistic d=784", LINEAR_LOGISTIC, 784, 0, 2, 1, 32},
+    {"logistic d=784", LINEAR_LOGISTIC, 784, 0, 2, 8, 32},
+    {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 1, 32},
+    {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 8, 32},
+    {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 8, 512},
+    {"squared d=28", LINEAR_SQUARED, 28, 0, 0, 1, 32},
+    {"logistic d=123 nnz=14", LINEAR_LOGISTIC, 123, 14, 2, 1, 32},
+    {"logistic d=123 nnz=14", LINEAR_LOGISTIC, 123, 14, 2, 8, 32},
+};
+
+struct bench {
+    const struct job *j;
+    struct shape sh;
+    struct linear_opts o;
+    struct tensors work, state;
+    struct ctx x;
+    struct err err;
+    struct eval eval;
+    struct rows *rows; /* one a batch */
+    uint32_t batches;
+    float *mem, *y, *weight;
+    uint64_t *rid;
+    uint32_t *ptr, *col, *local, *uniq;
+};
+
+static void must(enum st st, const struct err *e)
+{
+    if (st == ST_OK)
+        return;
+    fprintf(stderr, "update_bench: %s\n", e->text);
+    exit(1);
+}
+
+static void *room(size_t n, size_t size)
+{
+    void *p = compute_ref.alloc(NULL, n * size);
+
+    if (!p) {
+        fprintf(stderr, "update_bench: out of memory\n");
+        exit(1);
+    }
+    return p;
+}
+
+static uint64_t seed;
+
+static float uniform(void)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (float)(seed >> 40) * 0x1p-24f;
+}
+
+static double peak(void)
+{
+    enum { N = 1024 };
+    struct mat m[3];
+    double best = 0.0;
+    struct err e;
+
+    must(compute_openblas.open(NULL, &e), &e);
+    for (int i = 0; i < 3; i++)
+        m[i] = (struct mat){room((size_t)N * N, sizeof(float)), N, N, N};
+    for (uint32_t i = 0; i < 2 * N * N; i++)
+        m[i / (N * N)].p[i % (N * N)] = uniform() - 0.5f;
+    for (int i = 0; i < 10; i++) {
+        int64_t begin = clock_mono_us();
+
+        compute_openblas.gemm(NULL, NO_T, 1.0f, m[0], m[1], 0.0f, m[2]);
+        double rate = 2.0 * N * N * N / (double)(clock_mono_us() - begin) * 1e-3;
+        best = rate > best ? rate : best;
+    }
+    for (int i = 0; i < 3; i++)
+        compute_ref.free(NULL, m[i].p);
+    compute_openblas.close(NULL);
+    return best;
+}
+
+/* Every batch's columns numbered by first appearance, as the batch stage does. */
+static void number_columns(struct bench *b, struct feat *f, uint32_t first, uint32_t n,
+                           uint32_t *uniq)
+{
+    uint32_t at[128];
+
+    memset(at, 0xff, sizeof at);
+    for (uint32_t q = b->ptr[first]; q < b->ptr[first + n]; q++) {
+        uint32_t c = b->col[q];
+
+        if (at[c] == UINT32_MAX) {
+            at[c] = f->uniq_n;
+            uniq[f->uniq_n++] = c;
+        }
+        b->local[q] = at[c];
+    }
+    f->ptr = b->ptr + first;
+    f->col = b->col;
+    f->val = b->mem;
+    f->uniq = uniq;
+    f->local = b->local;
+}
+
+static void make_rows(struct bench *b)
+{
+    const struct job *j = b->j;
+    uint32_t wide = j->nnz ? j->nnz : j->d, ld = (j->d + 15) / 16 * 16;
+
+    b->batches = ROWS / j->batch;
+    b->rows = room(b->batches, sizeof *b->rows);
+    b->mem = room((size_t)ROWS * (j->nnz ? j->nnz : ld), sizeof(float));
+    b->y = room(ROWS, sizeof(float));
+    b->weight = room(ROWS, sizeof(float));
+    b->rid = room(ROWS, sizeof *b->rid);
+    b->ptr = room(ROWS + 1, sizeof *b->ptr);
+    b->col = room((size_t)ROWS * wide, sizeof *b->col);
+    b->local = room((size_t)ROWS * wide, sizeof *b->local);
+    b->uniq = room((size_t)b->batches * j->d, sizeof *b->uniq);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        b->ptr[i + 1] = (i + 1) * wide;
+        b->weight[i] = 1.0f;
+        b->rid[i] = (uint64_t)i << 16;
+        b->y[i] = j->classes ? (float)(uint32_t)(uniform() * (float)j->classes) : uniform();
+        for (uint32_t k = 0; k < wide; k++) {
+            b->mem[(size_t)i * (j->nnz ? wide : ld) + k] = uniform();
+            b->col[i * wide + k] = (uint32_t)(((float)k + uniform()) * (float)j->d / (float)wide);
+        }
+    }
+    for (uint32_t i = 0; i < b->batches; i++) {
+        uint32_t first = i * j->batch;
+        struct rows *r = &b->rows[i];
+
+        *r = (struct rows){.n = j->batch, .train = j->batch, .batch = i, .ny = 1, .host = r};
+        r->y = b->y + first;
+        r->weight = b->weight + first;
+        r->rid = b->rid + first;
+        r->in[0].d = j->d;
+        if (j->nnz)
+            number_columns(b, &r->in[0], first, j->batch, b->uniq + (size_t)i * j->d);
+        r->in[0].ld = ld;
+        r->in[0].x = j->nnz ? NULL : b->mem + (size_t)first * ld;
+    }
+}
+
+static void begin(struct bench *b, const struct job *j, const struct compute *c)
+{
+    memset(b, 0, sizeof *b);
+    b->j = j;
+    b->sh = (struct shape){.batch_rows = j->batch,
+                           .slots = 1,
+                           .d = {j->d},
+                           .nnz = {j->nnz * j->batch},
+                           .ny = 1,
+                           .classes = j->classes};
+    b->o = (struct linear_opts){.loss = j->loss, .classes = j->classes, .beta = 1.0f};
+    b->o.learning_rate.n = j->models;
+    for (uint32_t i = 0; i < j->models; i++)
+        b->o.learning_rate.v[i] = 0.01f * (float)(i + 1);
+    b->o.l1.n = b->o.l2.n = 1;
+    b->x = (struct ctx){
+        .shape = &b->sh, .opts = &b->o, .c = c, .work = &b->work, .seed = 7, .err = &b->err};
+    must(c->open(NULL, &b->err), &b->err);
+    must(algo_linear.check(&b->sh, &b->o, &b->err), &b->err);
+    must(tensors_declare(&b->work, &algo_linear, PART_WORK, &b->sh, &b->o, NULL, NULL, 0, SHIFT,
+                         UINT32_MAX, &b->err),
+         &b->err);
+    must(tensors_declare(&b->state, &algo_linear, PART_STATE, &b->sh, &b->o, NULL, NULL, 0, SHIFT,
+                         UINT32_MAX, &b->err),
+         &b->err);
+    must(tensors_alloc(&b->work, c, NULL, &b->err), &b->err);
+    must(tensors_alloc(&b->state, c, NULL, &b->err), &b->err);
+    must(algo_linear.init(&b->x, &b->state), &b->err);
+    b->eval.z = room((size_t)j->batch * b->sh.zcols, sizeof(float));
+    b->eval.loss = room((size_t)j->batch * b->sh.models, sizeof(float));
+    make_rows(b);
+}
+
+static void end(struct bench *b)
+{
+    void *rooms[] = {b->eval.z, b->eval.loss, b->rows, b->mem,   b->y,   b->weight,
+                     b->rid,    b->ptr,       b->col,  b->local, b->uniq};
+
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
+        compute_ref.free(NULL, rooms[i]);
+    tensors_free(&b->work, b->x.c, NULL);
+    tensors_free(&b->state, b->x.c, NULL);
+    b->x.c->close(NULL);
+}
+
+/* Rows a microsecond. */
+static double measure(struct bench *b)
+{
+    double best = 0.0;
+
+    for (int run = 0; run < RUNS; run++) {
+        int64_t from = clock_mono_us(), took = 0;
+        uint64_t n = 0;
+
+        for (; took < RUN_US; took = clock_mono_us() - from)
+            for (uint32_t i = 0; i < b->batches; i++, n += b->j->batch)
+                must(algo_linear.update(&b->x, &b->state, &b->rows[i], &b->eval), &b->err);
+        best = (double)n / (double)took > best ? (double)n / (double)took : best;
+    }
+    return best;
+}
+
+int main(void)
+{
+    double top = peak();
+
+    printf("sgemm peak %.0f GFlop/s (openblas, one thread)\n\n", top);
+    printf("%-24s %6s %6s %-9s %11s %11s %9s %7s\n", "linear, adagrad", "models", "batch",
+           "back end", "M rows/s", "us/batch", "GFlop/s", "of peak");
+    for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
+        for (uint32_t c = 0; c < compute_count; c++) {
+            static struct bench b;
+            double rate, flops;
+
+            begin(&b, &jobs[i], compute_list[c]);
+            rate = measure(&b);
+            flops = 4.0 * (jobs[i].nnz ? jobs[i].nnz : jobs[i].d) * b.sh.zcols * rate * 1e-3;
+            printf("%-24s %6u %6u %-9s %11.2f %11.2f %9.1f %6.0f%%\n", jobs[i].what, jobs[i].models,
+                   jobs[i].batch, compute_list[c]->name, rate, jobs[i].batch / rate, flops,
+                   100.0 * flops / top);
+            fflush(stdout);
+            end(&b);
+        }
+    }
+    return 0;
+}
