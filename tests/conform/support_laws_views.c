@@ -264,7 +264,7 @@ static enum st score_all(struct folded *d, const struct tensors *model, uint32_t
         lab_scratch(l, 0x55);
         if (st == ST_OK)
             st = lab_own(l, l->a->score(&l->x, model, &l->rows.r, out), why);
-        if (st == ST_OK && l->sh.out != OUT_NONE)
+        if (st == ST_OK && l->sh.out != OUT_NONE && !l->s->coarser)
             st = compare_scores(l, out, width, packed, why);
     }
     free(out);
