@@ -198,12 +198,25 @@ const struct opt *opt_find(const struct opt *o, const char *name)
     return NULL;
 }
 
+/* The shortest decimal that reads back as the same float: 0.1, not 0.100000001. */
+static int float_text(char *text, size_t n, float v)
+{
+    int digits = 6, len = snprintf(text, n, "%.6g", (double)v);
+
+    while (digits < 9 && strtof(text, NULL) != v)
+        len = snprintf(text, n, "%.*g", ++digits, (double)v);
+    return len;
+}
+
 static void list_text(const struct f32s *list, char *text, size_t n)
 {
     size_t used = 0;
 
-    for (uint32_t i = 0; i < list->n && used < n; i++)
-        used += (size_t)snprintf(text + used, n - used, "%s%.9g", i ? "," : "", (double)list->v[i]);
+    for (uint32_t i = 0; i < list->n && used + 2 < n; i++) {
+        if (i)
+            text[used++] = ',';
+        used += (size_t)float_text(text + used, n - used, list->v[i]);
+    }
 }
 
 const char *opt_text(const struct opt *o, const void *in, char *text, size_t n)
@@ -226,7 +239,7 @@ const char *opt_text(const struct opt *o, const void *in, char *text, size_t n)
             snprintf(text, n, "%" PRIu64, u);
         break;
     case OPT_F32:
-        snprintf(text, n, "%.9g", (double)*(const float *)at);
+        float_text(text, n, *(const float *)at);
         break;
     case OPT_F32S:
         list_text(at, text, n);
@@ -247,7 +260,8 @@ const char *opt_text(const struct opt *o, const void *in, char *text, size_t n)
     return text;
 }
 
-/* Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours; cut off at 64 letters. */
+/* Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours; cut off
+ * at 64 letters. */
 static uint32_t distance(const char *a, const char *b)
 {
     uint32_t d[65][65], la = (uint32_t)strlen(a), lb = (uint32_t)strlen(b);

@@ -134,7 +134,7 @@ static enum st note_keys(void *arg, const struct log_head *h, struct bytes batch
         struct log_record r;
         struct last_of *l;
 
-        TRY(batch_next(c->p, h, batch, &at, &r, e));
+        TRY(log_batch_next(c->p, h, batch, &at, &r, e));
         if (!r.key.p)
             continue;
         keys_grow(&c->keys);
@@ -192,7 +192,7 @@ static enum st weigh(const struct cleaning *c, const struct log_head *h, struct 
     for (size_t at = LOG_HEAD; at < batch.n && !aborted;) {
         struct log_record r;
 
-        TRY(batch_next(c->p, h, batch, &at, &r, e));
+        TRY(log_batch_next(c->p, h, batch, &at, &r, e));
         if (stays(c, &r)) {
             ++*stay;
             *bytes += LOG_RECORD_MAX_HEAD + r.key.n + r.value.n + r.header_bytes;
@@ -225,7 +225,7 @@ static enum st keep_last(void *arg, const struct log_head *h, struct bytes batch
     for (size_t at = LOG_HEAD; at < batch.n && stay;) {
         struct log_record r;
 
-        TRY(batch_next(c->p, h, batch, &at, &r, e));
+        TRY(log_batch_next(c->p, h, batch, &at, &r, e));
         if (stays(c, &r))
             TRY(batch_add(&c->out, (uint64_t)(r.offset - c->source[0]), &r, NULL, 0, e));
     }

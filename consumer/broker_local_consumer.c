@@ -168,7 +168,7 @@ static enum st hand_out(struct local_consumer *c, struct record *out, uint32_t m
             t->at = LOG_HEAD;
             CHECK(t->batch_at <= t->end);
         }
-        TRY(batch_next(a->p, &t->head, t->batch, &t->at, &r, e));
+        TRY(log_batch_next(a->p, &t->head, t->batch, &t->at, &r, e));
         if (r.offset < a->next)
             continue;
         a->next = r.offset + 1;

@@ -311,7 +311,7 @@ static void take_header(struct cursor *c, struct header *out)
     out->value = take_field(c);
 }
 
-enum st batch_next(const struct local_part *p, const struct log_head *h, struct bytes batch,
+enum st log_batch_next(const struct local_part *p, const struct log_head *h, struct bytes batch,
                    size_t *at, struct log_record *r, struct err *e)
 {
     struct cursor c = {batch.p + *at, batch.p + batch.n};
@@ -348,7 +348,7 @@ bool batch_header(const uint8_t *headers, const uint8_t *end, uint32_t i, struct
         return false;
     for (uint32_t k = 0; k <= i; k++)
         take_header(&c, out);
-    CHECK(c.p); /* batch_next has been over these bytes */
+    CHECK(c.p); /* log_batch_next has been over these bytes */
     return true;
 }
 

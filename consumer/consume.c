@@ -1,0 +1,208 @@
+/* consume.c: polls the group consumer, answers what the group did, and lets through only records
+ * that continue a running partition. */
+#include "config/base/bytes.h"
+#include "config/base/log.h"
+#include "consumer/worker.h"
+
+#include <inttypes.h>
+
+enum { POLL_MS = 100 };
+
+uint64_t record_fingerprint(const struct record *r)
+{
+    uint8_t ts[8];
+    uint64_t h;
+
+    put_u64(ts, (uint64_t)r->timestamp_ms);
+    h = hash64(ts, sizeof ts, 0);
+    h = hash64(r->key.p, r->key.n, h + (r->key.p != NULL));
+    return hash64(r->value.p, r->value.n, h + (r->value.p != NULL));
+}
+
+/* Records of the last poll are about to be released: keep what is needed of the last good one of
+ * each block. */
+static void forget_records(struct worker *w)
+{
+    for (uint32_t i = 0; i < w->recs; i++) {
+        struct partition *p = w->rec[i].partition < 0 ? NULL : &w->part[w->rec[i].partition];
+
+        if (!p || !p->last)
+            continue;
+        p->last_offset = p->last->offset;
+        p->last_fingerprint = record_fingerprint(p->last);
+        p->last = NULL;
+    }
+    w->recs = 0;
+}
+
+void worker_disown(struct worker *w)
+{
+    for (uint32_t i = 0; i < w->partitions; i++)
+        if (w->part[i].phase != PHASE_NONE) {
+            block_drop(w, &w->part[i]);
+            partition_free(w, &w->part[i]);
+            w->part[i].phase = PHASE_NONE;
+        }
+    w->owned = w->running = w->done = w->stopped = 0;
+    w->owner = false;
+}
+
+static enum st group_moved(struct worker *w, enum group_event ev, const struct start *list,
+                           uint32_t n)
+{
+    enum st st;
+
+    switch (ev) {
+    case GROUP_ASSIGNED:
+        log_line(LOG_INFO, "partitions assigned", "count=%" PRIu32, n);
+        worker_disown(w);
+        st = restore_partitions(w, list, n);
+        return st == ST_AGAIN ? ST_OK : st; /* the group moved on: the next poll says how */
+    case GROUP_REVOKED:
+        log_line(LOG_INFO, "partitions revoked", "count=%" PRIu32, n);
+        TRY(checkpoint(w, true));
+        st = publish(w, false);
+        if (st != ST_OK && st != ST_AGAIN && st != ST_REVOKED)
+            return st;
+        worker_disown(w);
+        return w->br->consumer_assign(w->c, NULL, 0, w->err);
+    case GROUP_LOST:
+        log_line(LOG_WARN, "partitions lost: dropping their states", "count=%" PRIu32, n);
+        worker_disown(w);
+        return w->br->consumer_assign(w->c, NULL, 0, w->err);
+    case GROUP_FENCED:
+        return fail(w->err, ST_FATAL,
+                    "another worker uses the name '%s': it has taken over, this one leaves",
+                    w->name);
+    case GROUP_NONE:
+        break;
+    }
+    return ST_OK;
+}
+
+enum st consume(struct worker *w)
+{
+    const struct start *list;
+    enum group_event ev;
+    uint32_t n;
+
+    forget_records(w);
+    TRY(w->br->consumer_poll(w->c, w->rec, POLL_RECORDS_MAX, POLL_MS, &w->recs, w->err));
+    ev = w->br->consumer_event(w->c, &list, &n);
+    if (ev == GROUP_NONE)
+        return ST_OK;
+    w->recs = 0; /* of partitions that are no longer, or not yet, ours to read */
+    for (uint32_t i = 0; i < w->partitions; i++)
+        w->part[i].last = NULL;
+    return group_moved(w, ev, list, n);
+}
+
+/* The first record after a restore should be the last one trained: then the topic is the one we
+ * know. */
+static enum st resume_check(struct worker *w, struct partition *p, const struct record *r)
+{
+    p->phase = PHASE_RUNNING;
+    w->running++;
+    if (r->offset > p->m.last_offset) {
+        log_line(
+            LOG_WARN,
+            "the last trained record is gone (compaction or retention): resume cannot be checked",
+            "partition=%" PRIu32 " offset=%" PRId64, p->p, p->m.last_offset);
+        return ST_OK;
+    }
+    if (r->kind == REC_DATA && record_fingerprint(r) == p->m.last_fingerprint)
+        return ST_OK;
+    return fail(w->err, ST_BAD_CONFIG,
+                "topic %s partition %" PRIu32 ": the record at offset %" PRId64
+                " is not the one this state was trained on: the topic was re-created or truncated. "
+                "Reset the job, or give it a new name",
+                w->job->topic, p->p, p->m.last_offset);
+}
+
+static enum st retention_gap(struct worker *w, struct partition *p)
+{
+    struct start s = {.partition = (int32_t)p->p};
+    struct lineage l = {p->m.pos.run, p->m.pos.epoch, p->next, 0, 0, LINEAGE_LOST};
+    int64_t low, high;
+
+    TRY(w->br->watermarks(w->b, w->job->topic, s.partition, false, &low, &high, w->err));
+    if (low <= p->next && p->next <= high) { /* only the record before the position is gone */
+        s.offset = p->next;
+        return w->br->consumer_seek(w->c, s, w->err);
+    }
+    if (low <= p->next)
+        return fail(
+            w->err, ST_BAD_CONFIG,
+            "topic %s partition %" PRIu32 " ends at offset %" PRId64
+            ", before the position %" PRId64
+            " of this state: it was re-created or truncated. Reset the job, or give it a new name",
+            w->job->topic, p->p, high, p->next);
+    if (!w->job->gap_continue)
+        return fail(w->err, ST_BAD_INPUT,
+                    "topic %s partition %" PRIu32 ": offsets %" PRId64 " to %" PRId64
+                    " were removed before they could be read (retention). Set 'retention_gap: "
+                    "continue' to go on without them",
+                    w->job->topic, p->p, p->next, low - 1);
+    TRY(update(w, p));
+    l.end = low;
+    TRY(lineage_add(&p->m, l, w->err));
+    p->m.lost += (uint64_t)(low - p->next);
+    log_line(LOG_WARN, "retention gap", "partition=%" PRIu32 " lost=%" PRId64, p->p, low - p->next);
+    p->m.pos.offset = p->next = s.offset = low;
+    p->moved = true;
+    return w->br->consumer_seek(w->c, s, w->err);
+}
+
+static enum st consume_event(struct worker *w, struct partition *p, const struct record *r)
+{
+    switch ((enum record_kind)r->kind) {
+    case REC_EOF:
+        if (p && p->phase == PHASE_CHECKING)
+            TRY(resume_check(w, p, r));
+        if (p)
+            p->high = r->offset;
+        if (p && p->phase == PHASE_RUNNING &&
+            r->offset >= p->m.end) /* trailing markers are never delivered */
+            return partition_end(w, p);
+        return ST_OK;
+    case REC_RESET:
+        if (p &&
+            p->phase ==
+                PHASE_CHECKING) { /* the last record is gone, the position itself may be there */
+            p->phase = PHASE_RUNNING;
+            w->running++;
+        }
+        return p && p->phase == PHASE_RUNNING ? retention_gap(w, p) : ST_OK;
+    case REC_ERROR:
+        if (r->reason == BROKER_ERR_TOPIC_GONE)
+            return fail(w->err, ST_BAD_CONFIG,
+                        "topic %s is gone (deleted or re-created) while it was read. Reset the "
+                        "job, or give it a new name",
+                        w->job->topic);
+        return ST_OK;
+    case REC_DATA:
+        break;
+    }
+    CHECK(false);
+    return ST_OK;
+}
+
+enum st consume_accept(struct worker *w, const struct record *r, struct partition **take)
+{
+    bool known = r->partition >= 0 && (uint32_t)r->partition < w->partitions;
+    struct partition *p = known ? &w->part[r->partition] : NULL;
+
+    *take = NULL;
+    if (r->kind != REC_DATA)
+        return consume_event(w, p, r);
+    CHECK(p);
+    if (p->phase == PHASE_CHECKING)
+        TRY(resume_check(w, p, r));
+    if (r->offset >= p->high)
+        p->high = r->offset + 1;
+    /* smaller offsets are duplicates of a seek; greater ones are markers and compaction: not a loss
+     */
+    if (p->phase == PHASE_RUNNING && r->offset >= p->next && r->offset < p->m.end)
+        *take = p;
+    return ST_OK;
+}

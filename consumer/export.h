@@ -1,0 +1,24 @@
+/* export.h: a model in forms that other tools, and people, read. Thread: one. Off the hot path. */
+#ifndef MILLRACE_EXPORT_H
+#define MILLRACE_EXPORT_H
+
+#include "consumer/snapshot.h"
+
+#include <stdio.h>
+
+enum export_form {
+    EXPORT_NPZ,  /* NumPy: a stored zip of .npy 1.0 files, one a tensor (numpy.lib.format; PKWARE
+                    APPNOTE 4.4) */
+    EXPORT_JSON, /* one object: metadata, measures, ranges, tensors as nested arrays with 9 (f32) or
+                    17 digits */
+    EXPORT_SAFETENSORS /* the model's body as it lies in the topic */
+};
+
+/* Into the file at path ("": stdout). */
+MUST enum st model_write(struct model *m, const char *path, enum export_form form, struct err *e);
+
+/* Metadata, measures, ranges, tensors in figures, and the heaviest features of a coefficient matrix
+ * "w". */
+void model_show(const struct model *m, FILE *f);
+
+#endif

@@ -1,0 +1,496 @@
+/* model_file.c: a model as bytes: the manifest, an Avro object container of one record, and the
+ * body, a safetensors file.
+ *
+ * Body: u64 length N of the header, N bytes of JSON
+ * {"w":{"dtype":"F32","shape":[785,10],"data_offsets":[0,31400]}, ...} padded with spaces to a
+ * multiple of 8, then the tensors one behind another, little-endian, row-major, without gaps. The
+ * manifest repeats where each tensor lies, so nothing here has to parse JSON. */
+#include "config/base/avro.h"
+#include "config/base/bytes.h"
+#include "consumer/snapshot.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char schema[] =
+    "{\"type\":\"record\",\"name\":\"Model\",\"namespace\":\"millrace\",\"fields\":["
+    "{\"name\":\"job\",\"type\":\"string\"},{\"name\":\"topic\",\"type\":\"string\"},{\"name\":"
+    "\"algo\",\"type\":\"string\"},"
+    "{\"name\":\"millrace\",\"type\":\"string\"},{\"name\":\"version\",\"type\":\"long\"},"
+    "{\"name\":\"created\",\"type\":{\"type\":\"long\",\"logicalType\":\"timestamp-millis\"}},"
+    "{\"name\":\"model_version\",\"type\":\"long\"},{\"name\":\"state_version\",\"type\":\"long\"},"
+    "{\"name\":\"job_fingerprint\",\"type\":\"long\"},{\"name\":\"records\",\"type\":\"long\"},"
+    "{\"name\":\"options\",\"type\":{\"type\":\"map\",\"values\":\"string\"}},"
+    "{\"name\":\"derive\",\"type\":{\"type\":\"map\",\"values\":\"string\"}},"
+    "{\"name\":\"packed_model\",\"type\":\"long\"},"
+    "{\"name\":\"measures\",\"type\":{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":"
+    "\"Measure\",\"fields\":["
+    "{\"name\":\"name\",\"type\":\"string\"},{\"name\":\"value\",\"type\":\"double\"},"
+    "{\"name\":\"lower_is_better\",\"type\":\"boolean\"}]}}},"
+    "{\"name\":\"ranges\",\"type\":{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":"
+    "\"Range\",\"fields\":["
+    "{\"name\":\"partition\",\"type\":\"long\"},{\"name\":\"run\",\"type\":\"long\"},{\"name\":"
+    "\"epoch\",\"type\":\"long\"},"
+    "{\"name\":\"begin\",\"type\":\"long\"},{\"name\":\"end\",\"type\":\"long\"},{\"name\":"
+    "\"records\",\"type\":\"long\"},"
+    "{\"name\":\"rejected\",\"type\":\"long\"},{\"name\":\"lost\",\"type\":\"long\"}]}}},"
+    "{\"name\":\"classes\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"
+    "{\"name\":\"features\",\"type\":\"long\"},"
+    "{\"name\":\"columns\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"
+    "{\"name\":\"tensors\",\"type\":{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":"
+    "\"Tensor\",\"fields\":["
+    "{\"name\":\"name\",\"type\":\"string\"},{\"name\":\"dtype\",\"type\":\"string\"},"
+    "{\"name\":\"shape\",\"type\":{\"type\":\"array\",\"items\":\"long\"}},{\"name\":\"at\","
+    "\"type\":\"long\"}]}}},"
+    "{\"name\":\"body_bytes\",\"type\":\"long\"},{\"name\":\"body_crc32c\",\"type\":\"long\"}]}";
+
+static const struct {
+    enum dtype dtype;
+    const char *name;
+} dtypes[] = {{DT_F32, "F32"}, {DT_F64, "F64"}, {DT_U8, "U8"},  {DT_I32, "I32"},
+              {DT_U32, "U32"}, {DT_I64, "I64"}, {DT_U64, "U64"}};
+
+enum { DTYPES = sizeof dtypes / sizeof *dtypes, SYNC_BYTES = 16, HEADER_MAX = 256 * TENSORS_MAX };
+
+static const char *safe_dtype(enum dtype t)
+{
+    for (uint32_t i = 0; i < DTYPES; i++)
+        if (dtypes[i].dtype == t)
+            return dtypes[i].name;
+    CHECK(false);
+    return "";
+}
+
+/* A buffer that grows; `failed` once memory ran out, and then everything written is lost. */
+struct out {
+    uint8_t *p;
+    size_t n, room;
+    bool failed;
+};
+
+static void put(struct out *o, const void *p, size_t n)
+{
+    if (o->n + n > o->room && !o->failed) {
+        size_t room = (o->n + n) * 2;
+        uint8_t *q = realloc(o->p, room);
+
+        o->failed = !q;
+        o->p = q ? q : o->p;
+        o->room = q ? room : o->room;
+    }
+    if (o->failed)
+        return;
+    if (n)
+        memcpy(o->p + o->n, p, n);
+    o->n += n;
+}
+
+static void put_long(struct out *o, int64_t v)
+{
+    uint8_t b[AVRO_LONG_MAX];
+
+    put(o, b, (size_t)(avro_put_long(b, v) - b));
+}
+
+static void put_text(struct out *o, const char *s)
+{
+    put_long(o, (int64_t)strlen(s));
+    put(o, s, strlen(s));
+}
+
+static void put_map(struct out *o, const struct model_text *t, uint32_t n)
+{
+    if (n)
+        put_long(o, n);
+    for (uint32_t i = 0; i < n; i++) {
+        put_text(o, t[i].name);
+        put_text(o, t[i].value);
+    }
+    put_long(o, 0);
+}
+
+/* An array's count; its end is a 0, which put_end writes (an empty array is only that). */
+static void put_count(struct out *o, uint32_t n)
+{
+    if (n)
+        put_long(o, n);
+}
+
+static void put_end(struct out *o)
+{
+    put_long(o, 0);
+}
+
+static uint32_t dims(const struct tdecl *d)
+{
+    uint32_t n = 0;
+
+    while (n < 4 && d->dim[n])
+        n++;
+    return n;
+}
+
+static void put_tensors(struct out *o, const struct tensors *ts, uint64_t at)
+{
+    put_count(o, ts->n);
+    for (uint32_t i = 0; i < ts->n; i++) {
+        const struct tensor *t = &ts->t[i];
+
+        put_text(o, t->d.name);
+        put_text(o, safe_dtype(t->d.dtype));
+        put_count(o, dims(&t->d));
+        for (uint32_t k = 0; k < dims(&t->d); k++)
+            put_long(o, (int64_t)t->d.dim[k]);
+        put_end(o);
+        put_long(o, (int64_t)at);
+        at += t->bytes;
+    }
+    put_end(o);
+}
+
+static void put_measures(struct out *o, const struct measures *ms)
+{
+    put_long(o, ms->model);
+    put_count(o, ms->n);
+    for (uint32_t i = 0; i < ms->n; i++) {
+        uint64_t bits;
+        uint8_t b[9];
+
+        memcpy(&bits, &ms->m[i].value, sizeof bits);
+        put_u64(b, bits);
+        b[8] = ms->m[i].lower_is_better;
+        put_text(o, ms->m[i].name);
+        put(o, b, sizeof b);
+    }
+    put_end(o);
+}
+
+static void put_ranges(struct out *o, const struct model *m)
+{
+    put_count(o, m->ranges);
+    for (uint32_t i = 0; i < m->ranges; i++) {
+        const struct model_range *r = &m->range[i];
+        int64_t v[] = {
+            r->partition,         r->run,          r->epoch, r->begin, r->end, (int64_t)r->records,
+            (int64_t)r->rejected, (int64_t)r->lost};
+
+        for (uint32_t k = 0; k < sizeof v / sizeof *v; k++)
+            put_long(o, v[k]);
+    }
+    put_end(o);
+}
+
+static void put_record(struct out *o, const struct model *m, uint64_t data_at)
+{
+    put_text(o, m->job);
+    put_text(o, m->topic);
+    put_text(o, m->algo);
+    put_text(o, m->millrace);
+    put_long(o, (int64_t)m->version);
+    put_long(o, m->created_ms);
+    put_long(o, m->model_version);
+    put_long(o, m->state_version);
+    put_long(o, (int64_t)m->fingerprint);
+    put_long(o, (int64_t)m->records);
+    put_map(o, m->option, m->options);
+    put_map(o, m->derive, m->derives);
+    put_measures(o, &m->measures);
+    put_ranges(o, m);
+    put_count(o, m->classes);
+    for (uint32_t i = 0; i < m->classes; i++)
+        put_text(o, m->class_name[i]);
+    put_end(o);
+    put_long(o, m->features);
+    put_count(o, m->column ? m->columns : 0);
+    for (uint32_t i = 0; m->column && i < m->columns; i++)
+        put_text(o, m->column[i]);
+    put_end(o);
+    put_tensors(o, &m->tensors, data_at);
+    put_long(o, (int64_t)m->body_bytes);
+    put_long(o, m->body_crc);
+}
+
+static enum st encode_manifest(const struct model *m, uint64_t data_at, struct out *o,
+                               struct err *e)
+{
+    static const char magic[] = {'O', 'b', 'j', 1};
+    struct out record = {0};
+    uint8_t sync[SYNC_BYTES];
+
+    put_record(&record, m, data_at);
+    put_u64(sync, hash64(record.p, record.n, 1));
+    put_u64(sync + 8, hash64(record.p, record.n, 2));
+    put(o, magic, sizeof magic);
+    put_long(o, 2);
+    put_text(o, "avro.schema");
+    put_text(o, schema);
+    put_text(o, "avro.codec");
+    put_text(o, "null");
+    put_end(o);
+    put(o, sync, sizeof sync);
+    put_long(o, 1);
+    put_long(o, (int64_t)record.n);
+    put(o, record.p, record.n);
+    put(o, sync, sizeof sync);
+    free(record.p);
+    if (o->failed || record.failed)
+        return fail(e, ST_FATAL, "no memory to write model %" PRIu64, m->version);
+    return ST_OK;
+}
+
+/* The JSON header of a safetensors file into text; its length is a multiple of 8. */
+static size_t body_header(const struct tensors *ts, char *text, size_t room)
+{
+    uint64_t at = 0;
+    size_t n = (size_t)snprintf(text, room, "{");
+
+    for (uint32_t i = 0; i < ts->n; i++) {
+        const struct tensor *t = &ts->t[i];
+
+        n += (size_t)snprintf(text + n, room - n, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[",
+                              i ? "," : "", t->d.name, safe_dtype(t->d.dtype));
+        for (uint32_t k = 0; k < dims(&t->d); k++)
+            n += (size_t)snprintf(text + n, room - n, "%s%" PRIu64, k ? "," : "", t->d.dim[k]);
+        n += (size_t)snprintf(text + n, room - n, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+                              at, at + t->bytes);
+        at += t->bytes;
+    }
+    n += (size_t)snprintf(text + n, room - n, "}");
+    CHECK(n + 8 < room);
+    for (; n % 8; n++)
+        text[n] = ' ';
+    return n;
+}
+
+enum st model_encode(struct model *m, struct model_bytes *b, struct err *e)
+{
+    char *header = malloc(HEADER_MAX);
+    uint64_t data = 0, at;
+    struct out o = {0};
+    size_t n;
+    enum st st;
+
+    *b = (struct model_bytes){0};
+    if (!header)
+        return fail(e, ST_FATAL, "no memory to write a model");
+    for (uint32_t i = 0; i < m->tensors.n; i++)
+        data += m->tensors.t[i].bytes;
+    n = body_header(&m->tensors, header, HEADER_MAX);
+    m->body_bytes = b->body_n = 8 + n + data;
+    b->body = malloc(b->body_n);
+    if (!b->body) {
+        free(header);
+        return fail(e, ST_FATAL, "no memory to write a model of %" PRIu64 " bytes", m->body_bytes);
+    }
+    put_u64(b->body, n);
+    memcpy(b->body + 8, header, n);
+    free(header);
+    at = 8 + n;
+    for (uint32_t i = 0; i < m->tensors.n; i++) {
+        memcpy(b->body + at, m->tensors.t[i].p, m->tensors.t[i].bytes);
+        at += m->tensors.t[i].bytes;
+    }
+    m->body_crc = crc32c(b->body, b->body_n);
+    st = encode_manifest(m, 8 + n, &o, e);
+    b->manifest = o.p;
+    b->manifest_n = o.n;
+    return st;
+}
+
+static uint32_t get_map(struct avro_in *in, struct model_text *t)
+{
+    uint32_t n = (uint32_t)avro_count(in, MODEL_TEXTS_MAX);
+
+    for (uint32_t i = 0; i < n; i++) {
+        avro_string(in, t[i].name, sizeof t[i].name);
+        avro_string(in, t[i].value, sizeof t[i].value);
+    }
+    if (n)
+        avro_count(in, 0);
+    return n;
+}
+
+static void get_measures(struct avro_in *in, struct measures *ms)
+{
+    ms->model = (int32_t)avro_long(in);
+    ms->n = (uint32_t)avro_count(in, sizeof ms->m / sizeof *ms->m);
+    for (uint32_t i = 0; i < ms->n; i++) {
+        const uint8_t *p;
+        uint64_t bits;
+
+        avro_string(in, ms->m[i].name, sizeof ms->m[i].name);
+        p = avro_bytes(in, 9);
+        bits = p ? get_u64(p) : 0;
+        memcpy(&ms->m[i].value, &bits, sizeof bits);
+        ms->m[i].lower_is_better = p && p[8];
+    }
+    if (ms->n)
+        avro_count(in, 0);
+}
+
+static void get_ranges(struct avro_in *in, struct model *m)
+{
+    m->ranges = (uint32_t)avro_count(in, PARTITIONS_MAX);
+    for (uint32_t i = 0; i < m->ranges; i++) {
+        int64_t v[8];
+
+        for (uint32_t k = 0; k < 8; k++)
+            v[k] = avro_long(in);
+        m->range[i] =
+            (struct model_range){(uint32_t)v[0], (uint32_t)v[1], (uint32_t)v[2], v[3],
+                                 v[4],           (uint64_t)v[5], (uint64_t)v[6], (uint64_t)v[7]};
+    }
+    if (m->ranges)
+        avro_count(in, 0);
+}
+
+static enum st get_columns(struct avro_in *in, struct model *m, struct err *e)
+{
+    m->columns = (uint32_t)avro_count(in, MODEL_COLUMNS_MAX);
+    if (!m->columns)
+        return ST_OK;
+    m->column = calloc(m->columns, sizeof *m->column);
+    if (!m->column)
+        return fail(e, ST_FATAL, "no memory for %" PRIu32 " column names", m->columns);
+    for (uint32_t i = 0; i < m->columns; i++)
+        avro_string(in, m->column[i], sizeof m->column[i]);
+    avro_count(in, 0);
+    return ST_OK;
+}
+
+static enum st get_tensors(struct avro_in *in, struct model *m, struct err *e)
+{
+    struct tdecl d[TENSORS_MAX];
+    uint32_t n = (uint32_t)avro_count(in, TENSORS_MAX);
+    char dtype[8];
+
+    memset(d, 0, sizeof d);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t k = 0, count;
+
+        avro_string(in, m->tensor_name[i], sizeof m->tensor_name[i]);
+        avro_string(in, dtype, sizeof dtype);
+        while (k < DTYPES && strcmp(dtype, dtypes[k].name))
+            k++;
+        if (in->bad || k == DTYPES)
+            return fail(e, ST_CORRUPT, "tensor %" PRIu32 " of the model has the unknown type '%s'",
+                        i, dtype);
+        d[i] = (struct tdecl){.id = i,
+                              .name = m->tensor_name[i],
+                              .what = "",
+                              .dtype = dtypes[k].dtype,
+                              .law = LAW_LOCAL};
+        count = (uint32_t)avro_count(in, 4);
+        for (uint32_t j = 0; j < count; j++)
+            d[i].dim[j] = avro_count(in, (uint64_t)1 << 40);
+        if (count)
+            avro_count(in, 0);
+        m->tensor_at[i] = avro_count(in, (uint64_t)1 << 40);
+    }
+    if (n)
+        avro_count(in, 0);
+    if (in->bad)
+        return fail(e, ST_CORRUPT, "the model's manifest does not verify: its tensors end early");
+    return tensors_layout(&m->tensors, d, n, CHUNK_SHIFT, (uint64_t)1 << 40, e);
+}
+
+/* The container's one record, or NULL. */
+static const uint8_t *open_container(const uint8_t *p, size_t n, size_t *record_n)
+{
+    struct avro_in in = {p, p + n, false};
+    const uint8_t *magic = avro_bytes(&in, 4), *sync, *record;
+    char key[32], codec[16];
+    bool same = false;
+
+    if (!magic || memcmp(magic, "Obj\1", 4) || avro_count(&in, 2) != 2)
+        return NULL;
+    for (int i = 0; i < 2; i++) {
+        avro_string(&in, key, sizeof key);
+        if (!strcmp(key, "avro.schema")) {
+            uint64_t len = avro_count(&in, 1 << 16);
+            const uint8_t *text = avro_bytes(&in, len);
+
+            same = text && len == sizeof schema - 1 && !memcmp(text, schema, len);
+        } else {
+            avro_string(&in, codec, sizeof codec);
+        }
+    }
+    avro_count(&in, 0);
+    sync = avro_bytes(&in, SYNC_BYTES);
+    if (!same || !sync || avro_count(&in, 1) != 1)
+        return NULL;
+    *record_n = avro_count(&in, n);
+    record = avro_bytes(&in, *record_n);
+    if (!record || in.end - in.p != SYNC_BYTES || memcmp(in.p, sync, SYNC_BYTES) ||
+        get_u64(sync) != hash64(record, *record_n, 1))
+        return NULL;
+    return record;
+}
+
+enum st model_decode(struct model *m, const uint8_t *manifest, size_t n, struct err *e)
+{
+    size_t record_n = 0;
+    const uint8_t *record = open_container(manifest, n, &record_n);
+    struct avro_in in = {record, record + record_n, false};
+
+    if (!record)
+        return fail(e, ST_CORRUPT,
+                    "a model manifest of %zu bytes is damaged, or of a newer program", n);
+    avro_string(&in, m->job, sizeof m->job);
+    avro_string(&in, m->topic, sizeof m->topic);
+    avro_string(&in, m->algo, sizeof m->algo);
+    avro_string(&in, m->millrace, sizeof m->millrace);
+    m->version = (uint64_t)avro_long(&in);
+    m->created_ms = avro_long(&in);
+    m->model_version = (uint32_t)avro_long(&in);
+    m->state_version = (uint32_t)avro_long(&in);
+    m->fingerprint = (uint64_t)avro_long(&in);
+    m->records = (uint64_t)avro_long(&in);
+    m->options = get_map(&in, m->option);
+    m->derives = get_map(&in, m->derive);
+    get_measures(&in, &m->measures);
+    get_ranges(&in, m);
+    m->classes = (uint32_t)avro_count(&in, CLASS_NAMES_MAX);
+    for (uint32_t i = 0; i < m->classes; i++)
+        avro_string(&in, m->class_name[i], CLASS_NAME_BYTES);
+    if (m->classes)
+        avro_count(&in, 0);
+    m->features = (uint32_t)avro_count(&in, COLUMNS_MAX);
+    TRY(get_columns(&in, m, e));
+    TRY(get_tensors(&in, m, e));
+    m->body_bytes = avro_count(&in, (uint64_t)1 << 40);
+    m->body_crc = (uint32_t)avro_count(&in, UINT32_MAX);
+    if (in.bad || in.p != in.end)
+        return fail(e, ST_CORRUPT, "model %" PRIu64 ": its manifest does not verify", m->version);
+    return ST_OK;
+}
+
+enum st model_load(struct model *m, const uint8_t *body, size_t n, struct err *e)
+{
+    uint32_t crc = crc32c(body, n);
+
+    if (n != m->body_bytes || crc != m->body_crc)
+        return fail(e, ST_CORRUPT,
+                    "model %" PRIu64 ": body has %zu bytes with CRC %08" PRIx32
+                    ", its manifest says %" PRIu64 " with %08" PRIx32,
+                    m->version, n, crc, m->body_bytes, m->body_crc);
+    TRY(tensors_alloc(&m->tensors, NULL, NULL, e));
+    for (uint32_t i = 0; i < m->tensors.n; i++) {
+        const struct tensor *t = &m->tensors.t[i];
+
+        if (m->tensor_at[i] > n || t->bytes > n - m->tensor_at[i])
+            return fail(e, ST_CORRUPT, "model %" PRIu64 ": tensor %s lies outside its body",
+                        m->version, t->d.name);
+        memcpy(t->p, body + m->tensor_at[i], t->bytes);
+    }
+    return ST_OK;
+}
+
+void model_fini(struct model *m)
+{
+    free(m->column);
+    tensors_free(&m->tensors, NULL, NULL);
+    m->column = NULL;
+}

@@ -1,0 +1,135 @@
+/* model_show.c: a model as text for people. */
+#include "consumer/export.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+enum { HEAVIEST = 8 };
+
+static const char *when(int64_t ms, char text[32])
+{
+    time_t t = (time_t)(ms / 1000);
+    struct tm tm;
+
+    gmtime_r(&t, &tm);
+    strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return text;
+}
+
+static double element(const struct tensor *t, uint64_t i)
+{
+    switch (t->d.dtype) {
+    case DT_F32:
+        return (double)t->f32[i];
+    case DT_F64:
+        return t->f64[i];
+    case DT_U8:
+        return t->u8[i];
+    case DT_I32:
+        return t->i32[i];
+    case DT_U32:
+        return t->u32[i];
+    case DT_I64:
+        return (double)t->i64[i];
+    case DT_U64:
+        return (double)t->u64[i];
+    }
+    return NAN;
+}
+
+static void show_tensor(const struct tensor *t, FILE *f)
+{
+    double min = INFINITY, max = -INFINITY, sum = 0;
+    uint64_t zeros = 0;
+    char dims[64] = "";
+    int n = 0;
+
+    for (uint32_t k = 0; k < 4 && t->d.dim[k]; k++)
+        n += snprintf(dims + n, sizeof dims - (size_t)n, "%s%" PRIu64, k ? ", " : "", t->d.dim[k]);
+    for (uint64_t i = 0; i < t->n; i++) {
+        double v = element(t, i);
+
+        min = fmin(min, v);
+        max = fmax(max, v);
+        sum += v;
+        zeros += v == 0;
+    }
+    fprintf(f, "  %-12s %s [%s]  min %.6g  max %.6g  mean %.6g  zeros %" PRIu64 "\n", t->d.name,
+            dtype_name(t->d.dtype), dims, min, max, sum / (double)t->n, zeros);
+}
+
+/* Rows of a [features + 1, classes] matrix named w, by absolute value. */
+static void show_heaviest(const struct model *m, FILE *f)
+{
+    const struct tensor *t = tensors_find(&m->tensors, "w");
+    uint64_t classes = t && t->d.dim[1] ? t->d.dim[1] : 1;
+
+    if (!t || t->d.dtype != DT_F32 || t->d.dim[0] != m->features + 1ull)
+        return;
+    fputs("heaviest features"
+          "\n",
+          f);
+    for (uint64_t c = 0; c < classes; c++) {
+        uint64_t best[HEAVIEST], n = 0;
+
+        for (uint64_t i = 0; i < m->features; i++) {
+            uint64_t k = n < HEAVIEST ? n++ : HEAVIEST - 1;
+
+            if (n == HEAVIEST && k == HEAVIEST - 1 && i >= HEAVIEST &&
+                fabsf(t->f32[best[k] * classes + c]) >= fabsf(t->f32[i * classes + c]))
+                continue;
+            for (; k && fabsf(t->f32[best[k - 1] * classes + c]) < fabsf(t->f32[i * classes + c]);
+                 k--)
+                best[k] = best[k - 1];
+            best[k] = i;
+        }
+        if (c < m->classes)
+            fprintf(f, "  %-12s", m->class_name[c]);
+        else
+            fprintf(f, "  %-12" PRIu64, c);
+        for (uint64_t k = 0; k < n; k++)
+            if (m->column && best[k] < m->columns)
+                fprintf(f, " %s %+.4g", m->column[best[k]], (double)t->f32[best[k] * classes + c]);
+            else
+                fprintf(f, " %" PRIu64 " %+.4g", best[k], (double)t->f32[best[k] * classes + c]);
+        fprintf(f, " bias %+.4g\n", (double)t->f32[m->features * classes + c]);
+    }
+}
+
+void model_show(const struct model *m, FILE *f)
+{
+    char t[32];
+
+    fprintf(f,
+            "model %" PRIu64
+            " of job %s\n  made %s by millrace %s, algorithm %s\n  topic %s, %" PRIu64
+            " records, %" PRIu32 " features, %" PRIu32 " classes\noptions\n",
+            m->version, m->job, when(m->created_ms, t), m->millrace, m->algo, m->topic, m->records,
+            m->features, m->classes);
+    for (uint32_t i = 0; i < m->options; i++)
+        fprintf(f, "  %-20s %s\n", m->option[i].name, m->option[i].value);
+    for (uint32_t i = 0; i < m->derives; i++)
+        fprintf(f, "  derive.%-13s %s\n", m->derive[i].name, m->derive[i].value);
+    fputs("measures"
+          "\n",
+          f);
+    for (uint32_t i = 0; i < m->measures.n; i++)
+        fprintf(f, "  %-24s %.9g\n", m->measures.m[i].name, m->measures.m[i].value);
+    fputs("learned"
+          "\n",
+          f);
+    for (uint32_t i = 0; i < m->ranges; i++)
+        fprintf(f,
+                "  partition %" PRIu32 " run %" PRIu32 " epoch %" PRIu32 " offsets [%" PRId64
+                ", %" PRId64 ") records %" PRIu64 " rejected %" PRIu64 " lost %" PRIu64 "\n",
+                m->range[i].partition, m->range[i].run, m->range[i].epoch, m->range[i].begin,
+                m->range[i].end, m->range[i].records, m->range[i].rejected, m->range[i].lost);
+    fputs("tensors"
+          "\n",
+          f);
+    for (uint32_t i = 0; i < m->tensors.n; i++)
+        show_tensor(&m->tensors.t[i], f);
+    show_heaviest(m, f);
+}

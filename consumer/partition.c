@@ -1,0 +1,152 @@
+/* partition.c: what happens to one partition's state: memory, ends of epochs, checkpoints. */
+#include "config/base/log.h"
+#include "consumer/deadletter.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum st partition_alloc(struct worker *w, struct partition *p)
+{
+    uint32_t chunks = tensors_chunks(&w->declared), words = (chunks + 63) / 64;
+
+    CHECK(!p->hash);
+    p->state = w->declared;
+    p->hash = calloc(chunks, sizeof *p->hash);
+    p->changed = calloc(words, sizeof *p->changed);
+    p->unpublished = calloc(words, sizeof *p->unpublished);
+    p->m.chunk = calloc(chunks, sizeof *p->m.chunk);
+    p->m.chunks_max = chunks;
+    if (!p->hash || !p->changed || !p->unpublished || !p->m.chunk)
+        return fail(w->err, ST_FATAL, "no memory for %" PRIu32 " chunks of partition %" PRIu32,
+                    chunks, p->p);
+    TRY(tensors_alloc(&p->state, w->compute, w->compute_self, w->err));
+    TRY(letters_init(&p->letters, w->err));
+    return block_init(&p->block, &w->decoded->shape, w->err);
+}
+
+void partition_free(struct worker *w, struct partition *p)
+{
+    uint32_t number = p->p;
+
+    block_fini(&p->block);
+    letters_fini(&p->letters);
+    tensors_free(&p->state, w->compute, w->compute_self);
+    free(p->m.chunk);
+    free(p->unpublished);
+    free(p->changed);
+    free(p->hash);
+    *p = (struct partition){.p = number};
+}
+
+uint64_t *partition_batches(struct partition *p)
+{
+    const struct tensor *t = tensors_find(&p->state, "@batch");
+
+    CHECK(t && t->d.dtype == DT_U64);
+    return t->u64;
+}
+
+void block_drop(struct worker *w, struct partition *p)
+{
+    if (!p->block.n && !p->block.records)
+        return;
+    w->bad -= p->block_bad;
+    w->records -= p->block.records;
+    letters_drop_block(&p->letters);
+    block_clear(&p->block);
+    p->block_good = p->block_bad = p->block_null = 0;
+    p->last = NULL;
+    p->next = p->m.pos.offset;
+}
+
+enum st partition_end(struct worker *w, struct partition *p)
+{
+    struct start s = {.partition = (int32_t)p->p, .offset = p->m.begin};
+
+    CHECK(p->phase == PHASE_RUNNING);
+    TRY(update(w, p));
+    p->moved = true;
+    w->checkpoint_now = true;
+    if (p->m.pos.epoch + 1 >= p->m.epochs) {
+        p->m.flags |= SLOT_DONE;
+        p->phase = PHASE_DONE;
+        w->running--;
+        w->done++;
+        return ST_OK;
+    }
+    p->m.pos.epoch++;
+    p->m.pos.offset = p->next = p->m.begin;
+    *partition_batches(p) = 0;
+    return w->br->consumer_seek(w->c, s, w->err);
+}
+
+static void stop_partition(struct worker *w, struct partition *p)
+{
+    log_line(LOG_ERROR, "partition stopped: its state is not finite; the last checkpoint stands",
+             "partition=%" PRIu32
+             " reason=\"%s\" remedy=\"a smaller learning_rate, or standardize\"",
+             p->p, w->err->text);
+    block_drop(w, p);
+    w->running -= p->phase == PHASE_RUNNING;
+    w->done -= p->phase == PHASE_DONE;
+    w->stopped++;
+    p->phase = PHASE_STOPPED;
+    p->moved = p->unsent = false;
+}
+
+static enum st save_letter(void *arg, const struct dead_letter *d, struct err *e)
+{
+    return checkpoint_dead(arg, d, e);
+}
+
+static enum st save_partition(struct worker *w, struct partition *p)
+{
+    uint32_t chunks = tensors_chunks(&p->state);
+
+    for (uint32_t j = 0; j < chunks; j++) {
+        if (!(p->changed[j >> 6] >> (j & 63) & 1))
+            continue;
+        checkpoint_chunk(w->cp, &p->m, j, p->state.base + ((size_t)j << p->state.chunk_shift),
+                         tensors_chunk_bytes(&p->state, j));
+        p->unpublished[j >> 6] |= (uint64_t)1 << (j & 63);
+    }
+    for (uint32_t i = 0; i < (chunks + 63) / 64; i++)
+        p->changed[i] = 0;
+    checkpoint_put(w->cp, &p->m);
+    checkpoint_dead_published(w->cp, p->p, p->sent);
+    return letters_each(&p->letters, save_letter, w->cp, w->err);
+}
+
+enum st checkpoint(struct worker *w, bool to_publish)
+{
+    uint32_t moved = 0;
+
+    w->checkpoint_now = false;
+    checkpoint_begin(w->cp);
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        struct partition *p = &w->part[i];
+
+        p->moved |= to_publish && p->unsent;
+        if (!p->moved)
+            continue;
+        if (tensors_scan(&p->state, p->hash, p->changed, w->err) != ST_OK) {
+            stop_partition(w, p);
+            continue;
+        }
+        TRY(save_partition(w, p));
+        moved++;
+    }
+    if (!moved)
+        return ST_OK;
+    TRY(checkpoint_commit(w->cp, w->err));
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        struct partition *p = &w->part[i];
+
+        if (!p->moved)
+            continue;
+        letters_clear(&p->letters);
+        p->moved = false;
+        p->unsent = true;
+    }
+    return ST_OK;
+}

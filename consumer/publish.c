@@ -1,0 +1,149 @@
+/* publish.c: slots, models, dead letters and the group's offsets in one transaction, by rule R3:
+ *   (1) begin -> (2) produce chunks, manifests, letters, model -> (3) wait until every delivery
+ * report is in -> (4) send the offsets with the captured membership -> (5) commit. Nothing is
+ * produced after (4). The coordinator accepts (4) only from the current member of the current
+ * generation, and by (3) every record lies in the log before that; so in each parameter partition
+ * the order of records is the order of owners and of positions. */
+#include "config/base/log.h"
+#include "consumer/deadletter.h"
+#include "consumer/snapshot.h"
+#include "consumer/worker.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { WAIT_MS = 60000 };
+
+static enum st produce_slot(struct worker *w, const struct partition *p)
+{
+    struct bytes manifest = checkpoint_encoded(w->cp, p->p), value = {w->chunk_record, 0};
+    char key[64];
+    uint32_t bytes;
+
+    CHECK(manifest.n);
+    for (uint32_t j = 0; j < p->m.chunks; j++) {
+        if (!(p->unpublished[j >> 6] >> (j & 63) & 1) || !p->m.chunk[j].bytes)
+            continue;
+        bytes = p->m.chunk[j].bytes;
+        const uint8_t *payload = p->state.base + ((size_t)j << CHUNK_SHIFT);
+
+        chunk_encode(w->chunk_record, p->p, j, p->m.chunk[j].seq, payload, bytes);
+        memcpy(w->chunk_record + CHUNK_HEAD, payload, bytes);
+        value.n = CHUNK_HEAD + bytes;
+        struct bytes k = {
+            (const uint8_t *)key,
+            (size_t)snprintf(key, sizeof key, "slot/%" PRIu32 "/chunk/%" PRIu32, p->p, j)};
+        TRY(w->br->produce(w->producer, TOPIC_PARAMS, (int32_t)p->p, k, value, -1, NULL, 0,
+                           w->err));
+    }
+    struct bytes k = {(const uint8_t *)key,
+                      (size_t)snprintf(key, sizeof key, "slot/%" PRIu32 "/manifest", p->p)};
+    return w->br->produce(w->producer, TOPIC_PARAMS, (int32_t)p->p, k, manifest, -1, NULL, 0,
+                          w->err);
+}
+
+struct sending {
+    struct worker *w;
+    struct position sent;
+};
+
+static enum st produce_letter(void *arg, const struct dead_letter *d, struct err *e)
+{
+    const struct sending *s = arg;
+
+    if (position_cmp(d->at, s->sent) < 0)
+        return ST_OK; /* left with an earlier slot */
+    return letter_send(s->w->br, s->w->producer, TOPIC_DEAD, s->w->job->topic, d, e);
+}
+
+static enum st produce_all(struct worker *w, uint32_t *n, bool with_snapshot)
+{
+    struct offset_commit *o = w->offsets;
+
+    *n = 0;
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        struct partition *p = &w->part[i];
+        struct sending s = {w, p->sent};
+
+        if (p->phase == PHASE_NONE || p->phase == PHASE_STOPPED)
+            continue;
+        if (p->unsent) {
+            TRY(produce_slot(w, p));
+            TRY(checkpoint_dead_scan(w->cp, p->p, p->m.pos, produce_letter, &s, w->err));
+        }
+        o[*n].partition = (int32_t)i;
+        o[*n].offset =
+            p->m.pos.epoch ? p->m.end : p->m.pos.offset; /* tools see lag 0 in later epochs */
+        snprintf(o[*n].metadata, sizeof o[*n].metadata,
+                 "%" PRIu32 ":%" PRIu32 ":%" PRId64 ":%" PRIu32 ":%" PRIu32, p->m.pos.run,
+                 p->m.pos.epoch, p->m.pos.offset, p->m.round, p->m.flags);
+        ++*n;
+    }
+    if (!with_snapshot)
+        return ST_OK;
+    TRY(merge(w));
+    return snapshot_send(w, TOPIC_MODELS);
+}
+
+static enum st transaction(struct worker *w, bool with_snapshot)
+{
+    uint32_t n;
+
+    TRY(produce_all(w, &n, with_snapshot));
+    TRY(w->br->producer_wait(w->producer, WAIT_MS, w->err));
+    TRY(w->br->producer_offsets(w->producer, w->c, w->job->topic, w->offsets, n, w->err));
+    return w->br->producer_commit(w->producer, w->err);
+}
+
+static void committed(struct worker *w)
+{
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        struct partition *p = &w->part[i];
+
+        if (!p->unsent)
+            continue;
+        memset(p->unpublished, 0, (p->m.chunks + 63) / 64 * sizeof *p->unpublished);
+        p->unsent = false;
+        p->sent = p->m.pos;
+        p->m.seq++;
+    }
+}
+
+uint64_t worker_trained(const struct worker *w)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < w->partitions; i++)
+        n += w->part[i].m.trained;
+    return n;
+}
+
+enum st publish(struct worker *w, bool with_snapshot)
+{
+    uint64_t version = w->version;
+    struct err why;
+    bool any = with_snapshot;
+    enum st st;
+
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        CHECK(!w->part[i].moved); /* only what a checkpoint holds may leave */
+        any |= w->part[i].unsent;
+    }
+    if (!any || !w->owned)
+        return ST_OK;
+    TRY(w->br->producer_begin(w->producer, w->err));
+    st = transaction(w, with_snapshot);
+    if (st == ST_OK) {
+        committed(w);
+        if (with_snapshot)
+            w->version_records = worker_trained(w);
+        return ST_OK;
+    }
+    why = *w->err;
+    w->version = version;
+    if (w->br->producer_abort(w->producer, w->err) != ST_OK)
+        return ST_FATAL; /* a restart settles it: init ends what was left open */
+    *w->err = why;
+    return st;
+}

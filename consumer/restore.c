@@ -1,0 +1,308 @@
+/* restore.c: which state a partition goes on from: the local one or its slot, whichever has the
+ * greater position; the local one where they are equal. New partitions get their range [begin, end)
+ * fixed in an empty slot before any training, else two owners could fix two ends. */
+#include "config/base/log.h"
+#include "consumer/slot_reader.h"
+#include "consumer/snapshot.h"
+#include "consumer/worker.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PUBLISH_TRIES = 5 };
+
+/* Called while slots are read: keeps the membership alive. Whatever the group does now, the restore
+ * is void. */
+static enum st stay_member(void *arg)
+{
+    struct worker *w = arg;
+    const struct start *list;
+    uint32_t n;
+
+    if (worker_stop)
+        return fail(w->err, ST_AGAIN, "stopped while restoring");
+    TRY(w->br->consumer_poll(w->c, w->rec, POLL_RECORDS_MAX, 0, &n, w->err));
+    switch (w->br->consumer_event(w->c, &list, &n)) {
+    case GROUP_NONE:
+        return ST_OK;
+    case GROUP_FENCED:
+        return fail(w->err, ST_FATAL,
+                    "another worker uses the name '%s': it has taken over, this one leaves",
+                    w->name);
+    default:
+        worker_disown(w);
+        TRY(w->br->consumer_assign(w->c, NULL, 0, w->err));
+        return fail(w->err, ST_AGAIN, "the group moved on while restoring");
+    }
+}
+
+static enum st take_local(void *arg, uint32_t j, const uint8_t *p, uint32_t bytes, struct err *e)
+{
+    struct image *im = arg;
+    uint8_t *to;
+
+    TRY(image_grow(im, j + 1, e));
+    to = im->p + ((size_t)j << CHUNK_SHIFT);
+    memset(to, 0, CHUNK_BYTES);
+    if (p)
+        memcpy(to, p, bytes);
+    return ST_OK;
+}
+
+/* An older state version: laid out as its manifest says, then handed to the algorithm. */
+static enum st upgrade(struct worker *w, struct partition *p, const struct image *im)
+{
+    struct tdecl d[SLOT_TENSORS_MAX];
+    struct tensors old = {0};
+    enum st st;
+
+    if (!w->algo->upgrade)
+        return fail(w->err, ST_BAD_CONFIG,
+                    "the saved state has version %" PRIu32
+                    " of algorithm %s, this program makes version %" PRIu32
+                    ": reset the job, or use the older program",
+                    im->m.state_version, w->algo->name, w->algo->state_version);
+    for (uint32_t i = 0; i < im->m.tensors; i++) {
+        const struct slot_tensor *t = &im->m.tensor[i];
+
+        d[i] = (struct tdecl){.id = i,
+                              .name = t->name,
+                              .what = "",
+                              .dtype = (enum dtype)t->dtype,
+                              .law = (enum law)t->law,
+                              .flags = t->flags,
+                              .by = t->by,
+                              .live = t->live};
+        memcpy(d[i].dim, t->dim, sizeof d[i].dim);
+    }
+    TRY(tensors_layout(&old, d, im->m.tensors, CHUNK_SHIFT, im->bytes_max, w->err));
+    st = tensors_alloc(&old, NULL, NULL, w->err);
+    if (st == ST_OK) {
+        memcpy(old.base, im->p, old.bytes < im->m.state_bytes ? old.bytes : im->m.state_bytes);
+        st = w->algo->upgrade(&w->x, &old, im->m.state_version, &p->state);
+    }
+    tensors_free(&old, NULL, NULL);
+    return st;
+}
+
+static enum st adopt(struct worker *w, struct partition *p, const struct image *im)
+{
+    struct slot_chunk *chunk = p->m.chunk;
+    uint32_t max = p->m.chunks_max;
+
+    tensors_zero(&p->state);
+    if (im->m.state_version != w->algo->state_version) {
+        TRY(upgrade(w, p, im));
+    } else {
+        TRY(image_state(im, &p->state, w->err));
+    }
+    p->m = im->m;
+    p->m.chunk = chunk;
+    p->m.chunks_max = max;
+    p->m.chunks = tensors_chunks(&p->state);
+    p->m.state_version = w->algo->state_version;
+    p->m.state_bytes = p->state.bytes;
+    memset(chunk, 0, max * sizeof *chunk); /* all dirty once */
+    return ST_OK;
+}
+
+static void describe_tensors(const struct tensors *ts, struct manifest *m)
+{
+    m->tensors = ts->n;
+    for (uint32_t i = 0; i < ts->n; i++) {
+        const struct tdecl *d = &ts->t[i].d;
+        struct slot_tensor *t = &m->tensor[i];
+
+        *t = (struct slot_tensor){
+            .dtype = d->dtype, .law = d->law, .flags = d->flags, .by = d->by, .live = d->live};
+        memcpy(t->name, d->name, strlen(d->name) + 1);
+        memcpy(t->dim, d->dim, sizeof t->dim);
+    }
+}
+
+/* No state anywhere: [begin, end) is fixed now. */
+static enum st begin_new(struct worker *w, struct partition *p)
+{
+    int64_t low, high;
+
+    TRY(w->br->watermarks(w->b, w->job->topic, (int32_t)p->p, false, &low, &high, w->err));
+    tensors_zero(&p->state);
+    TRY(w->algo->init(&w->x, &p->state));
+    p->m.partition = p->p;
+    p->m.pos = (struct position){.offset = low};
+    p->m.begin = low;
+    p->m.end = w->until_end ? high : INT64_MAX;
+    p->m.epochs = w->job->epochs;
+    p->m.last_offset = -1;
+    p->m.seq = 1;
+    p->m.partitions = w->partitions;
+    p->m.job = w->fingerprint;
+    memcpy(p->m.algo, w->algo->name, strlen(w->algo->name) + 1);
+    p->m.state_version = w->algo->state_version;
+    p->m.chunk_bytes = CHUNK_BYTES;
+    p->m.state_bytes = p->state.bytes;
+    p->m.chunks = tensors_chunks(&p->state);
+    describe_tensors(&p->state, &p->m);
+    if (low >= p->m.end)
+        p->m.flags |= SLOT_DONE;
+    p->moved = true;
+    return ST_OK;
+}
+
+static enum st read_local(struct worker *w, uint32_t number, struct image *im, bool *found)
+{
+    enum st st = checkpoint_manifest(w->cp, number, &im->m, w->err);
+
+    *found = false;
+    if (st == ST_AGAIN)
+        return ST_OK;
+    TRY(st);
+    if (im->m.job != w->fingerprint) {
+        log_line(LOG_WARN,
+                 "local state of another job set aside (algorithm, options, schema, seed or topic "
+                 "differ)",
+                 "partition=%" PRIu32 " folder=%s", number, w->job->state_dir);
+        checkpoint_begin(w->cp);
+        checkpoint_drop(w->cp, number);
+        return checkpoint_commit(w->cp, w->err);
+    }
+    *found = true;
+    TRY(image_grow(im, im->m.chunks, w->err));
+    return checkpoint_load(w->cp, &im->m, take_local, im, w->err);
+}
+
+static enum st check_slot(struct worker *w, uint32_t number, const struct manifest *m)
+{
+    if (m->job == w->fingerprint)
+        return ST_OK;
+    return fail(w->err, ST_BAD_CONFIG,
+                "topic %s partition %" PRIu32
+                " holds the slot of another job (algorithm %s): algorithm, options, schema, seed, "
+                "batch or topic differ from this one. "
+                "Use a new job name, or reset this one",
+                w->job->topic_params, number, m->algo);
+}
+
+static enum st restore_one(struct worker *w, struct slot_reader *r, struct image *local,
+                           struct image *slot, uint32_t number)
+{
+    struct partition *p = &w->part[number];
+    bool have_local, have_slot;
+
+    p->p = number;
+    TRY(partition_alloc(w, p));
+    TRY(slot_read(r, number, slot, &have_slot, w->err));
+    if (have_slot)
+        TRY(check_slot(w, number, &slot->m));
+    TRY(read_local(w, number, local, &have_local));
+    if (have_local && (!have_slot || position_cmp(local->m.pos, slot->m.pos) >= 0))
+        TRY(adopt(w, p, local));
+    else if (have_slot)
+        TRY(adopt(w, p, slot));
+    else
+        TRY(begin_new(w, p));
+    if (have_slot) {
+        p->sent = slot->m.pos;
+        p->m.seq = slot->m.seq + 1;
+    }
+    p->unsent = !have_slot || position_cmp(p->m.pos, p->sent) != 0;
+    p->last_offset = p->m.last_offset;
+    p->last_fingerprint = p->m.last_fingerprint;
+    p->next = p->m.pos.offset;
+    p->phase = PHASE_RESTORED;
+    w->owned++;
+    log_line(LOG_INFO, "restored",
+             "partition=%" PRIu32 " from=%s epoch=%" PRIu32 " offset=%" PRId64 " records=%" PRIu64,
+             number,
+             p->moved                                                                     ? "new"
+             : have_local && (!have_slot || position_cmp(local->m.pos, slot->m.pos) >= 0) ? "local"
+                                                                                          : "slot",
+             p->m.pos.epoch, p->m.pos.offset, p->m.trained);
+    return ST_OK;
+}
+
+/* Where to read on: at the last trained record, to compare it, where there is one in this epoch. */
+static enum st read_on(struct worker *w, struct start *s, uint32_t n)
+{
+    uint32_t reading = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct partition *p = &w->part[s[i].partition];
+        bool check = p->m.last_offset >= 0 && p->m.last_offset < p->m.pos.offset;
+
+        if (p->m.flags & SLOT_DONE) {
+            p->phase = PHASE_DONE;
+            w->done++;
+            continue;
+        }
+        p->phase = check ? PHASE_CHECKING : PHASE_RUNNING;
+        w->running += !check;
+        s[reading++] = (struct start){.partition = s[i].partition,
+                                      .offset = check ? p->m.last_offset : p->m.pos.offset};
+    }
+    return w->br->consumer_assign(w->c, s, reading, w->err);
+}
+
+static enum st restore_all(struct worker *w, struct slot_reader *r, struct start *s, uint32_t n)
+{
+    struct image *im = calloc(2, sizeof *im);
+    enum st st = ST_OK;
+
+    if (!im)
+        return fail(w->err, ST_FATAL, "no memory to restore");
+    im[0].bytes_max = im[1].bytes_max = w->memory_max;
+    im[0].m.chunk = calloc(SLOT_CHUNKS_MAX, sizeof *im[0].m.chunk);
+    im[0].m.chunks_max = SLOT_CHUNKS_MAX;
+    if (!im[0].m.chunk)
+        st = fail(w->err, ST_FATAL, "no memory to restore");
+    for (uint32_t i = 0; st == ST_OK && i < n; i++)
+        st = restore_one(w, r, &im[0], &im[1], (uint32_t)s[i].partition);
+    image_fini(&im[0]);
+    image_fini(&im[1]);
+    free(im);
+    return st;
+}
+
+/* The empty slot, before any training. */
+static enum st publish_empty(struct worker *w)
+{
+    enum st st = ST_AGAIN;
+
+    TRY(checkpoint(w, true));
+    for (int i = 0; st == ST_AGAIN && i < PUBLISH_TRIES; i++)
+        st = publish(w, false);
+    if (st == ST_AGAIN)
+        return fail(w->err, ST_FATAL, "the first slots could not be published in %d tries: %s",
+                    PUBLISH_TRIES, strdupa(w->err->text));
+    if (st == ST_REVOKED) {
+        worker_disown(w);
+        return ST_AGAIN;
+    }
+    return st;
+}
+
+enum st restore_partitions(struct worker *w, const struct start *assigned, uint32_t n)
+{
+    struct slot_reader r = {.meanwhile = stay_member, .arg = w};
+    struct start s[PARTITIONS_MAX];
+    bool fresh = false;
+    enum st st;
+
+    CHECK(n <= w->partitions);
+    if (n)
+        memcpy(s, assigned, n * sizeof *s);
+    st = slot_reader_open(&r, w->br, w->b, w->job->topic_params, w->err);
+    if (st == ST_OK)
+        st = restore_all(w, &r, s, n);
+    slot_reader_close(&r);
+    TRY(st);
+    w->owner = n && s[0].partition == 0;
+    if (w->owner)
+        TRY(snapshot_restore(w, stay_member));
+    for (uint32_t i = 0; i < n; i++)
+        fresh |= w->part[s[i].partition].moved;
+    if (fresh)
+        TRY(publish_empty(w));
+    return read_on(w, s, n);
+}

@@ -1,0 +1,57 @@
+/* slot_reader.h: the newest complete slot of one partition of a parameter topic (protocol rule R4).
+ *
+ * The high watermark is taken first with a read_uncommitted view, then the partition is read
+ * read_committed until an end event stands at or past it: so no slot that an earlier owner can
+ * still commit is missed. Memory: one slot.
+ *
+ * Owner: image_fini frees what an image holds. Thread: one. */
+#ifndef MILLRACE_SLOT_READER_H
+#define MILLRACE_SLOT_READER_H
+
+#include "algos/tensors.h"
+#include "consumer/broker.h"
+#include "statestore/slot.h"
+
+struct image { /* a state's bytes with the manifest that closes them */
+    struct manifest m;
+    uint8_t *p;             /* [chunks_max << CHUNK_SHIFT]: chunk j at j << CHUNK_SHIFT */
+    struct slot_chunk *got; /* [chunks_max]: last chunk read, per j */
+    uint32_t chunks_max;
+    uint64_t bytes_max; /* refuse states beyond this */
+};
+
+struct slot_reader {
+    const struct broker *br;
+    void *b, *consumer;
+    const char *topic;
+    struct record *rec; /* [rec_max], room for a poll */
+    uint32_t rec_max;
+    enum st (*meanwhile)(
+        void *arg); /* called between polls; anything but ST_OK ends the reading; NULL: nothing */
+    void *arg;
+};
+
+/* Opens a consumer on `topic` in r; slot_reader_close ends it. */
+MUST enum st slot_reader_open(struct slot_reader *r, const struct broker *br, void *b,
+                              const char *topic, struct err *e);
+void slot_reader_close(struct slot_reader *r);
+
+/* *found false: no slot there. ST_CORRUPT: incomplete at the watermark, with the chunk named. */
+MUST enum st slot_read(struct slot_reader *r, uint32_t partition, struct image *im, bool *found,
+                       struct err *e);
+
+/* The image's bytes into an allocated state of the same layout. ST_BAD_CONFIG names the tensor that
+ * differs. */
+MUST enum st image_state(const struct image *im, struct tensors *state, struct err *e);
+
+/* Room for chunk j; zeroed. */
+MUST enum st image_grow(struct image *im, uint32_t chunks, struct err *e);
+void image_fini(struct image *im);
+
+/* Reads partition 0 .. of any topic to its end, as of now, in order, and hands every data record
+ * on. R4 applies. */
+MUST enum st topic_read(struct slot_reader *r, uint32_t partition,
+                        enum st (*take)(void *arg, const struct record *rec, struct err *e),
+                        void *arg, struct err *e);
+
+#endif

@@ -1,0 +1,29 @@
+/* tally.h: how good predictions were, from score rows and labels: loss, accuracy or rmse, confusion
+ * matrix. Thread: one. */
+#ifndef MILLRACE_TALLY_H
+#define MILLRACE_TALLY_H
+
+#include "algos/algo.h"
+
+#include <stdio.h>
+
+struct tally {
+    enum out_kind out;
+    uint32_t classes;
+    double rows, weight, loss, hits, se;
+    double *confusion; /* [classes, classes] row: label, column: prediction; NULL: none */
+};
+
+/* classes: of shape. ST_FATAL: no memory. */
+MUST enum st tally_init(struct tally *t, const struct shape *sh, struct err *e);
+void tally_fini(struct tally *t);
+/* One score row of `width` columns in the order that out_kind fixes: MARGIN margin first; LOGITS
+ * class, then the probabilities; VALUE value first; else a distance last. y: label; NaN: none. */
+void tally_add(struct tally *t, const float *out, uint32_t width, float y, float weight);
+/* The predicted class, or -1 where there is none. */
+int64_t tally_class(const struct tally *t, const float *out);
+/* Lines "accuracy 0.8312" and the matrix with class names (name[i] or numbers where classes_named
+ * is 0). */
+void tally_print(const struct tally *t, char (*name)[64], uint32_t named, FILE *f);
+
+#endif

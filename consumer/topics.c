@@ -1,0 +1,76 @@
+/* topics.c: the job's own topics: parameters, models, dead letters. */
+#include "config/base/log.h"
+#include "consumer/worker.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { RECORD_MARGIN = 4096 }; /* of a chunk's record: key, header, batch overhead */
+
+/* Small segments, so that compaction, which never touches the active one, keeps a restore at about
+ * one slot. */
+static const char *const dead_config[][2] = {
+    {"cleanup.policy", "delete"}, {"retention.ms", "604800000"}, {NULL, NULL}};
+
+static enum st check_compacted(const struct worker *w, const char *name, const struct topic_info *t)
+{
+    if (t->cleanup_policy[0] && strcmp(t->cleanup_policy, "compact") != 0)
+        return fail(w->err, ST_BAD_CONFIG,
+                    "topic %s has cleanup.policy=%s; it must be 'compact': time would delete an "
+                    "idle job's state. Alter the topic",
+                    name, t->cleanup_policy);
+    if (!t->cleanup_policy[0])
+        log_line(LOG_WARN,
+                 "no right to read the topic's configuration: cleanup.policy must be compact",
+                 "topic=%s", name);
+    if (t->max_message_bytes >= 0 && t->max_message_bytes < CHUNK_BYTES + RECORD_MARGIN)
+        return fail(w->err, ST_BAD_CONFIG,
+                    "topic %s has max.message.bytes=%" PRId64 "; chunks of state need %d", name,
+                    t->max_message_bytes, CHUNK_BYTES + RECORD_MARGIN);
+    if (t->replication == 1 &&
+        !strcmp(w->job->broker, "kafka")) /* an embedded broker is one file anyway */
+        log_line(LOG_WARN, "topic has one replica: a lost disk loses it", "topic=%s", name);
+    return ST_OK;
+}
+
+static enum st ready(struct worker *w, const struct topic_spec *spec, bool compacted)
+{
+    struct topic_info t;
+
+    TRY(w->br->topic(w->b, spec->name, &t, w->err));
+    if (!t.exists) {
+        TRY(w->br->topic_create(w->b, spec, w->err));
+        log_line(LOG_INFO, "topic created", "topic=%s partitions=%" PRIu32, spec->name,
+                 spec->partitions);
+        return ST_OK;
+    }
+    if (t.partitions < spec->partitions) {
+        TRY(w->br->partitions_add(w->b, spec->name, spec->partitions, w->err));
+        log_line(LOG_INFO, "partitions added", "topic=%s partitions=%" PRIu32, spec->name,
+                 spec->partitions);
+    }
+    return compacted ? check_compacted(w, spec->name, &t) : ST_OK;
+}
+
+enum st topics_ready(struct worker *w)
+{
+    uint64_t segment = 4 * w->declared.bytes;
+    char segment_bytes[24];
+    const char *const compact[][2] = {{"cleanup.policy", "compact"},
+                                      {"segment.bytes", segment_bytes},
+                                      {"segment.ms", "600000"},
+                                      {"min.cleanable.dirty.ratio", "0.1"},
+                                      {"max.compaction.lag.ms", "3600000"},
+                                      {"delete.retention.ms", "3600000"},
+                                      {NULL, NULL}};
+    struct topic_spec params = {w->job->topic_params, w->partitions, compact},
+                      models = {w->job->topic_models, 1, compact},
+                      dead = {w->job->topic_dead, w->partitions, dead_config};
+
+    segment = segment < 1u << 20 ? 1u << 20 : segment > 64u << 20 ? 64u << 20 : segment;
+    snprintf(segment_bytes, sizeof segment_bytes, "%" PRIu64, segment);
+    TRY(ready(w, &params, true));
+    TRY(ready(w, &models, true));
+    return w->job->bad_dead_letter ? ready(w, &dead, false) : ST_OK;
+}

@@ -1,0 +1,150 @@
+/* model.c: millrace model: what is in a job's model topic. */
+#include "consumer/export.h"
+#include "consumer/session.h"
+#include "consumer/verbs/verbs.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct model_flags {
+    struct broker_flags broker;
+    struct texts set;
+    uint64_t version;
+    char out[4096];
+    uint32_t to;
+};
+
+static const char *const forms[] = {"npz", "json", "safetensors", NULL};
+
+static const struct flag model_flag[] = {
+    BROKER_FLAGS(struct model_flags, broker),
+    {0,
+     true,
+     {"set", OPT_STR, offsetof(struct model_flags, set), 512, "", 0, 0, NULL,
+      "Override: path.to.key=value; may be repeated.", NULL},
+     NULL},
+    {'m',
+     false,
+     {"model", OPT_U64, offsetof(struct model_flags, version), 0, "0", 0, 0, NULL,
+      "Version; 0: the latest.", NULL},
+     "version"},
+    {'o',
+     false,
+     {"out", OPT_STR, offsetof(struct model_flags, out), 4096, "", 0, 0, NULL,
+      "File to write; empty: stdout.", NULL},
+     NULL},
+    {0,
+     false,
+     {"to", OPT_ENUM, offsetof(struct model_flags, to), 0, "npz", 0, 0, forms,
+      "Form of an export: npz, json or safetensors.", NULL},
+     NULL},
+    {0}};
+
+static const char *when(int64_t ms, char text[32])
+{
+    time_t t = (time_t)(ms / 1000);
+    struct tm tm;
+
+    gmtime_r(&t, &tm);
+    strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return text;
+}
+
+static double measure(const struct model *m, const char *part)
+{
+    for (uint32_t i = 0; i < m->measures.n; i++)
+        if (strstr(m->measures.m[i].name, part))
+            return m->measures.m[i].value;
+    return NAN;
+}
+
+static void list_line(void *arg, const struct model *m)
+{
+    char t[32];
+
+    (void)arg;
+    printf("%7" PRIu64 "  %s  %-8s %12" PRIu64 " %10.6f %10.4f %12" PRIu64 "\n", m->version,
+           when(m->created_ms, t), m->algo, m->records, measure(m, "loss"), measure(m, "accuracy"),
+           m->body_bytes);
+}
+
+static enum st run(struct session *s, const struct model_flags *f, const char *what)
+{
+    if (!strcmp(what, "ls")) {
+        puts("version  created               algo          records       loss   accuracy        "
+             "bytes");
+        return model_list(s->br, s->b, s->job->topic_models, list_line, NULL, s->err);
+    }
+    TRY(session_model(s, f->version));
+    if (!strcmp(what, "show")) {
+        model_show(&s->model, stdout);
+        return ST_OK;
+    }
+    return model_write(&s->model, f->out,
+                       strcmp(what, "get") ? (enum export_form)f->to : EXPORT_SAFETENSORS, s->err);
+}
+
+/* A job file, or only a job's name with -b. */
+static struct job *job_of(const char *word, const struct model_flags *f, int *code)
+{
+    size_t n = strlen(word);
+    struct err e;
+    struct job *j;
+
+    if ((n > 5 && !strcmp(word + n - 5, ".yaml")) || (n > 4 && !strcmp(word + n - 4, ".yml")))
+        return cli_job(word, &f->set, &f->broker, code);
+    j = calloc(1, sizeof *j);
+    *code = CLI_USAGE;
+    if (!j || n > 180 || !*f->broker.bootstrap || broker_flags_apply(&f->broker, j, &e) != ST_OK) {
+        fprintf(stderr, "millrace model: '%s': name a job file, or a job with its broker (-b)\n",
+                word);
+        free(j);
+        return NULL;
+    }
+    snprintf(j->topic_models, sizeof j->topic_models, "%s.models", word);
+    return j;
+}
+
+static int model(const void *flags, int argc, char **argv)
+{
+    static const char *const words[] = {"ls", "show", "get", "export", NULL};
+    const struct model_flags *f = flags;
+    struct session *s;
+    struct err e = {""};
+    struct job *j;
+    uint32_t i = 0;
+    enum st st;
+    int code;
+
+    while (argc && words[i] && strcmp(argv[0], words[i]))
+        i++;
+    if (argc != 2 || !words[i]) {
+        fputs("millrace model: expected ls, show, get or export, then a job file or a job's name\n",
+              stderr);
+        return CLI_USAGE;
+    }
+    j = job_of(argv[1], f, &code);
+    if (!j)
+        return code;
+    s = calloc(1, sizeof *s);
+    st = s ? session_broker(s, j, true, &e) : fail(&e, ST_FATAL, "no memory to start");
+    if (st == ST_OK)
+        st = run(s, f, words[i]);
+    if (s)
+        session_close(s);
+    free(s);
+    free(j);
+    return st == ST_OK ? CLI_DONE : cli_fail(st, &e);
+}
+
+const struct verb verb_model = {"model",
+                                "ls|show|get|export JOB",
+                                "Models in the job's model topic.",
+                                model_flag,
+                                sizeof(struct model_flags),
+                                "JOB is a job file, or a job's name together with -b. get writes "
+                                "the safetensors file, export another form (--to).",
+                                model};

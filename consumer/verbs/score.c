@@ -1,0 +1,335 @@
+/* score.c: millrace score: a published model over a topic or files, to stdout or a topic; measures
+ * where labels are there. */
+#include "algos/derive.h"
+#include "consumer/session.h"
+#include "consumer/tally.h"
+#include "consumer/verbs/verbs.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { POLL_MS = 200, COLUMNS_SHOWN = 4096, LINE_ROOM = 1 << 16 };
+
+struct score_flags {
+    struct broker_flags broker;
+    struct texts set;
+    char topic[NAME_MAX_BYTES], to[NAME_MAX_BYTES];
+    uint64_t model;
+    bool until_end, metrics, json;
+};
+
+static const struct flag score_flag[] = {
+    BROKER_FLAGS(struct score_flags, broker),
+    {0,
+     true,
+     {"set", OPT_STR, offsetof(struct score_flags, set), 512, "", 0, 0, NULL,
+      "Override: path.to.key=value; may be repeated.", NULL},
+     NULL},
+    {'t',
+     false,
+     {"topic", OPT_STR, offsetof(struct score_flags, topic), NAME_MAX_BYTES, "", 0, 0, NULL,
+      "Topic to score; empty: files, or the job's own topic.", NULL},
+     NULL},
+    {0,
+     false,
+     {"to", OPT_STR, offsetof(struct score_flags, to), NAME_MAX_BYTES, "", 0, 0, NULL,
+      "Topic for the scores, one JSON record a row; empty: stdout.", NULL},
+     NULL},
+    {'m',
+     false,
+     {"model", OPT_U64, offsetof(struct score_flags, model), 0, "0", 0, 0, NULL,
+      "Version of the model; 0: the latest.", NULL},
+     NULL},
+    {'e',
+     false,
+     {"until-end", OPT_BOOL, offsetof(struct score_flags, until_end), 0, "false", 0, 0, NULL,
+      "Exit at the end of the topic.", NULL},
+     NULL},
+    {0,
+     false,
+     {"metrics", OPT_BOOL, offsetof(struct score_flags, metrics), 0, "false", 0, 0, NULL,
+      "Print measures only, no rows.", NULL},
+     NULL},
+    {'J',
+     false,
+     {"json", OPT_BOOL, offsetof(struct score_flags, json), 0, "false", 0, 0, NULL,
+      "Rows as JSON instead of CSV.", NULL},
+     NULL},
+    {0}};
+
+struct scoring {
+    struct session *s;
+    const struct score_flags *f;
+    struct block block;
+    struct batch batch;
+    struct tally tally;
+    float *out;
+    uint32_t width;
+    char (*column)[48];
+    char *line;
+    void *producer;
+    int32_t partition;
+    uint64_t bad;
+};
+
+static size_t csv_line(const struct scoring *c, const struct rows *r, uint32_t i, const float *out)
+{
+    size_t n =
+        (size_t)snprintf(c->line, LINE_ROOM, "%" PRId32 ",%" PRIu64, c->partition, r->rid[i] >> 16);
+
+    for (uint32_t k = 0; k < c->width && n + 32 < LINE_ROOM; k++)
+        n += (size_t)snprintf(c->line + n, LINE_ROOM - n, ",%.9g", (double)out[k]);
+    if (r->y)
+        n += (size_t)snprintf(c->line + n, LINE_ROOM - n, ",%.9g", (double)r->y[i]);
+    return n;
+}
+
+static size_t json_line(const struct scoring *c, const struct rows *r, uint32_t i, const float *out)
+{
+    int64_t class = tally_class(&c->tally, out);
+    size_t n =
+        (size_t)snprintf(c->line, LINE_ROOM, "{\"partition\":%" PRId32 ",\"offset\":%" PRIu64,
+                         c->partition, r->rid[i] >> 16);
+
+    if (class >= 0 && (uint64_t) class < c->s->model.classes)
+        n += (size_t)snprintf(c->line + n, LINE_ROOM - n, ",\"class_name\":\"%s\"",
+                              c->s->model.class_name[class]);
+    for (uint32_t k = 0; k < c->width && n + 96 < LINE_ROOM; k++)
+        n += (size_t)snprintf(c->line + n, LINE_ROOM - n, ",\"%s\":%.9g", c->column[k],
+                              (double)out[k]);
+    if (r->y)
+        n += (size_t)snprintf(c->line + n, LINE_ROOM - n, ",\"label\":%.9g", (double)r->y[i]);
+    return n + (size_t)snprintf(c->line + n, LINE_ROOM - n, "}");
+}
+
+static enum st put_row(struct scoring *c, const struct rows *r, uint32_t i, const float *out)
+{
+    size_t n;
+
+    tally_add(&c->tally, out, c->width, r->y ? r->y[i] : NAN, r->weight[i]);
+    if (c->f->metrics)
+        return ST_OK;
+    n = c->f->json || c->producer ? json_line(c, r, i, out) : csv_line(c, r, i, out);
+    if (c->producer)
+        return c->s->br->produce(c->producer, 0, -1, (struct bytes){0},
+                                 (struct bytes){(const uint8_t *)c->line, n}, -1, NULL, 0,
+                                 c->s->err);
+    c->line[n++] = '\n';
+    if (fwrite(c->line, 1, n, stdout) != n)
+        return fail(c->s->err, ST_FATAL, "stdout cannot be written: %s", strerror(errno));
+    return ST_OK;
+}
+
+static enum st score_block(struct scoring *c)
+{
+    struct session *s = c->s;
+    struct rows r;
+
+    batch_begin(&c->batch, &c->block, (uint32_t)c->partition, 0, 0);
+    while (batch_next(&c->batch, &r)) {
+        TRY(s->algo->score(&s->x, &s->model.tensors, &r, c->out));
+        for (uint32_t i = 0; i < r.n; i++)
+            TRY(put_row(c, &r, i, c->out + (size_t)i * c->width));
+    }
+    block_clear(&c->block);
+    return ST_OK;
+}
+
+static enum st score_record(struct scoring *c, int32_t partition, struct bytes key,
+                            struct bytes value, int64_t offset, int64_t ts)
+{
+    char detail[DETAIL_BYTES] = "";
+    enum bad bad;
+
+    if (partition != c->partition)
+        TRY(score_block(c));
+    c->partition = partition;
+    bad = c->s->codec->decode(c->s->codec_self, key, value, offset, ts, &c->block, detail);
+    if (bad == BAD_FULL) {
+        TRY(score_block(c));
+        bad = c->s->codec->decode(c->s->codec_self, key, value, offset, ts, &c->block, detail);
+    }
+    CHECK(bad != BAD_FULL);
+    if (bad != BAD_NONE && !c->bad++)
+        fprintf(stderr,
+                "millrace: warning: partition %" PRId32 " offset %" PRId64 " skipped: %s: %s\n",
+                partition, offset, bad_name(bad), detail);
+    return ST_OK;
+}
+
+static enum st score_topic(struct scoring *c, const char *topic)
+{
+    struct consumer_conf conf = {.topics = &topic, .topics_n = 1};
+    const struct broker *br = c->s->br;
+    struct record *rec = calloc(POLL_RECORDS_MAX, sizeof *rec);
+    struct start s[PARTITIONS_MAX];
+    void *consumer = calloc(1, br->consumer_bytes);
+    struct topic_info t = {0};
+    uint32_t n, ended = 0;
+    enum st st = rec && consumer ? br->topic(c->s->b, topic, &t, c->s->err)
+                                 : fail(c->s->err, ST_FATAL, "no memory");
+
+    if (st == ST_OK)
+        st = br->consumer_open(consumer, c->s->b, &conf, c->s->err);
+    for (uint32_t p = 0; p < t.partitions && p < PARTITIONS_MAX; p++)
+        s[p] = (struct start){.partition = (int32_t)p, .offset = -2};
+    if (st == ST_OK)
+        st = br->consumer_assign(consumer, s, t.partitions, c->s->err);
+    while (st == ST_OK && !(c->f->until_end && ended >= t.partitions)) {
+        st = br->consumer_poll(consumer, rec, POLL_RECORDS_MAX, POLL_MS, &n, c->s->err);
+        for (uint32_t i = 0; st == ST_OK && i < n; i++) {
+            ended += rec[i].kind == REC_EOF;
+            if (rec[i].kind == REC_DATA && rec[i].value.p)
+                st = score_record(c, rec[i].partition, rec[i].key, rec[i].value, rec[i].offset,
+                                  rec[i].timestamp_ms);
+        }
+        if (st == ST_OK && !n)
+            st = score_block(c);
+    }
+    if (st == ST_OK)
+        st = score_block(c);
+    if (consumer)
+        br->consumer_close(consumer);
+    free(consumer);
+    free(rec);
+    return st;
+}
+
+/* A file is read as lines, each as the value of a record; offsets are line numbers from 0. Avro has
+ * no lines. */
+static enum st score_file(struct scoring *c, const char *path, int32_t number)
+{
+    FILE *f = strcmp(path, "-") ? fopen(path, "r") : stdin;
+    char *line = NULL;
+    size_t room = 0;
+    int64_t offset = 0;
+    enum st st = ST_OK;
+    ssize_t n;
+
+    if (!f)
+        return fail(c->s->err, ST_BAD_CONFIG, "%s cannot be read: %s", path, strerror(errno));
+    for (; st == ST_OK && (n = getline(&line, &room, f)) >= 0; offset++) {
+        while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+            n--;
+        if (n)
+            st = score_record(c, number, (struct bytes){0},
+                              (struct bytes){(const uint8_t *)line, (size_t)n}, offset, -1);
+    }
+    free(line);
+    if (f != stdin)
+        fclose(f);
+    return st == ST_OK ? score_block(c) : st;
+}
+
+static enum st open_scoring(struct scoring *c, const char *topic, bool files)
+{
+    struct session *s = c->s;
+    struct batch_conf conf = {.folds = 1};
+    const char *to = c->f->to;
+
+    if (files && s->job->input.format == FORMAT_AVRO)
+        return fail(s->err, ST_BAD_CONFIG,
+                    "files are read line by line, which Avro has not: load the file into a topic "
+                    "and score that");
+    TRY(session_model(s, c->f->model));
+    TRY(session_codec(s, files ? s->job->topic : topic, (struct bytes){0}, s->model.features,
+                      false));
+    TRY(session_algo(s, 1));
+    TRY(session_check_model(s));
+    conf.batch_rows = s->shape.batch_rows;
+    TRY(block_init(&c->block, &s->decoded.shape, s->err));
+    TRY(batch_init(&c->batch, &s->decoded.shape, &conf, s->err));
+    TRY(tally_init(&c->tally, &s->shape, s->err));
+    if (s->shape.classes && s->decoded.shape.ny)
+        s->codec->label_limit(s->codec_self, s->shape.classes);
+    c->column = calloc(COLUMNS_SHOWN, sizeof *c->column);
+    c->line = malloc(LINE_ROOM);
+    c->width = c->column ? score_columns(s->algo, &s->shape, s->opts, s->derive_opts, c->column,
+                                         COLUMNS_SHOWN)
+                         : 0;
+    c->out = calloc((size_t)conf.batch_rows * (c->width + 1), sizeof *c->out);
+    if (!c->column || !c->line || !c->out)
+        return fail(s->err, ST_FATAL, "no memory to score");
+    if (!*to)
+        return ST_OK;
+    c->producer = calloc(1, s->br->producer_bytes);
+    if (!c->producer)
+        return fail(s->err, ST_FATAL, "no memory to score");
+    return s->br->producer_open(c->producer, s->b, NULL, &to, 1, s->err);
+}
+
+static void header_line(const struct scoring *c)
+{
+    if (c->f->json || c->f->metrics || c->producer)
+        return;
+    fputs("partition,offset", stdout);
+    for (uint32_t k = 0; k < c->width; k++)
+        printf(",%s", c->column[k]);
+    puts(c->s->decoded.shape.ny ? ",label" : "");
+}
+
+static enum st run(struct scoring *c, int argc, char **argv)
+{
+    const char *topic = *c->f->topic ? c->f->topic : c->s->job->topic;
+
+    TRY(open_scoring(c, topic, argc > 0));
+    header_line(c);
+    if (!argc)
+        TRY(score_topic(c, topic));
+    for (int i = 0; i < argc; i++)
+        TRY(score_file(c, argv[i], i));
+    if (c->producer)
+        TRY(c->s->br->producer_wait(c->producer, 60000, c->s->err));
+    tally_print(&c->tally, c->s->model.class_name, c->s->model.classes,
+                c->f->metrics ? stdout : stderr);
+    if (c->bad)
+        fprintf(stderr, "millrace: warning: %" PRIu64 " records skipped\n", c->bad);
+    return ST_OK;
+}
+
+static int score(const void *flags, int argc, char **argv)
+{
+    struct scoring c = {.f = flags, .partition = 0};
+    struct err e = {""};
+    struct job *j;
+    enum st st;
+    int code;
+
+    if (argc < 1) {
+        fputs("millrace score: name a job file, then files to score, or -t TOPIC\n", stderr);
+        return CLI_USAGE;
+    }
+    j = cli_job(argv[0], &c.f->set, &c.f->broker, &code);
+    if (!j)
+        return code;
+    c.s = calloc(1, sizeof *c.s);
+    st = c.s ? session_broker(c.s, j, !*c.f->to, &e) : fail(&e, ST_FATAL, "no memory to start");
+    if (st == ST_OK)
+        st = run(&c, argc - 1, argv + 1);
+    if (c.producer)
+        c.s->br->producer_close(c.producer);
+    free(c.producer);
+    free(c.out);
+    free(c.line);
+    free(c.column);
+    tally_fini(&c.tally);
+    batch_fini(&c.batch);
+    block_fini(&c.block);
+    if (c.s)
+        session_close(c.s);
+    free(c.s);
+    free(j);
+    return st == ST_OK ? CLI_DONE : cli_fail(st, &e);
+}
+
+const struct verb verb_score = {"score",
+                                "JOB.yaml [FILE...]",
+                                "Scores a topic or files with a published model.",
+                                score_flag,
+                                sizeof(struct score_flags),
+                                "Rows go to stdout as CSV, or as JSON; measures and the confusion "
+                                "matrix to stderr (--metrics: to stdout).",
+                                score};

@@ -1,0 +1,345 @@
+/* worker.c: everything a worker holds is opened here, in the order in which a mistake is best
+ * explained: the algorithm, the broker and its topic, the decoder, the sizes, the folder, and only
+ * then anything that others can see. */
+#include "consumer/worker.h"
+
+#include "config/base/bytes.h"
+#include "config/base/log.h"
+#include "consumer/deadletter.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SAMPLE_WAIT_MS = 10000, SAMPLE_POLL_MS = 100, STORE_BYTES = 48 << 20 };
+
+static const uint64_t queue_bytes_least = 32u << 20, queue_bytes_most = 256u << 20;
+
+static enum st open_tables(struct worker *w)
+{
+    const struct job *j = w->job;
+    const char *backend = strcmp(j->backend, "auto") ? j->backend : "openblas", *address;
+
+    w->algo = algo_find(j->algo);
+    CHECK(w->algo); /* the job file was checked */
+    CHECK(w->algo->opts_bytes <= sizeof w->opts);
+    memcpy(w->opts, j->opts, w->algo->opts_bytes);
+    w->compute = compute_find(backend);
+    if (!w->compute)
+        return fail(w->err, ST_BAD_CONFIG, "no compute back end '%s' in this build", backend);
+    w->compute_self = calloc(1, w->compute->self_bytes + 1);
+    w->br = broker_find(j->broker, &address);
+    if (!w->br)
+        return fail(w->err, ST_BAD_CONFIG, "broker '%s': expected kafka or local:DIR", j->broker);
+    w->b = calloc(1, w->br->broker_bytes);
+    if (!w->compute_self || !w->b)
+        return fail(w->err, ST_FATAL, "no memory to start");
+    TRY(w->compute->open(w->compute_self, w->err));
+    struct broker_conf c = {.address = address, .props = &j->kafka, .queue_bytes = w->queue_bytes};
+    return w->br->open(w->b, &c, w->err);
+}
+
+static enum st open_topic(struct worker *w)
+{
+    struct topic_info t;
+
+    TRY(w->br->topic(w->b, w->job->topic, &t, w->err));
+    if (!t.exists)
+        return fail(
+            w->err, ST_BAD_CONFIG,
+            "topic '%s' does not exist on %s: load data into it first, or mend 'topic:' in %s",
+            w->job->topic, w->job->broker, w->job->file);
+    if (t.partitions > PARTITIONS_MAX)
+        return fail(w->err, ST_BAD_CONFIG,
+                    "topic %s has %" PRIu32 " partitions, at most %d are supported", w->job->topic,
+                    t.partitions, PARTITIONS_MAX);
+    w->partitions = t.partitions;
+    w->part = calloc(w->partitions, sizeof *w->part);
+    w->rec = calloc(POLL_RECORDS_MAX, sizeof *w->rec);
+    w->offsets = calloc(w->partitions, sizeof *w->offsets);
+    w->chunk_record = malloc(CHUNK_HEAD + CHUNK_BYTES);
+    w->decoded = calloc(1, sizeof *w->decoded);
+    if (!w->part || !w->rec || !w->offsets || !w->chunk_record || !w->decoded)
+        return fail(w->err, ST_FATAL, "no memory to start");
+    for (uint32_t i = 0; i < w->partitions; i++)
+        w->part[i].p = i;
+    return ST_OK;
+}
+
+/* The first record of a topic that has a value: *found, and in r[0], borrowed until the next poll.
+ */
+static enum st first_record(const struct broker *br, void *consumer, uint32_t partitions,
+                            struct record *r, bool *found, struct err *e)
+{
+    struct start s = {.offset = -2};
+    uint32_t n;
+
+    *found = false;
+    for (uint32_t p = 0; p < partitions; p++) {
+        bool end = false;
+
+        s.partition = (int32_t)p;
+        TRY(br->consumer_assign(consumer, &s, 1, e));
+        for (uint32_t waited = 0; !end && waited < SAMPLE_WAIT_MS; waited += SAMPLE_POLL_MS) {
+            TRY(br->consumer_poll(consumer, r, 1, SAMPLE_POLL_MS, &n, e));
+            end = n && r->kind == REC_EOF;
+            *found = n && r->kind == REC_DATA && r->value.p;
+            if (*found)
+                return ST_OK;
+        }
+    }
+    return ST_OK;
+}
+
+enum st codec_open_sampled(const struct input *in, const struct broker *br, void *b,
+                           const char *topic, uint32_t partitions, void *codec_self,
+                           bool need_label, struct decoded *out, struct err *e)
+{
+    const struct codec *codec = codec_find(in->format);
+    struct consumer_conf c = {.topics = &topic, .topics_n = 1, .wait_ms = 50};
+    enum st st = codec->open(codec_self, in, need_label, (struct bytes){0}, out, e);
+    struct record r;
+    bool found = false;
+    void *consumer;
+
+    if (st != ST_AGAIN)
+        return st;
+    codec->close(codec_self);
+    memset(codec_self, 0, codec->self_bytes);
+    consumer = calloc(1, br->consumer_bytes);
+    if (!consumer)
+        return fail(e, ST_FATAL, "no memory to start");
+    st = br->consumer_open(consumer, b, &c, e);
+    if (st == ST_OK)
+        st = first_record(br, consumer, partitions, &r, &found, e);
+    if (st == ST_OK && found)
+        st = codec->open(codec_self, in, need_label, r.value, out, e);
+    br->consumer_close(consumer);
+    free(consumer);
+    if (st == ST_OK && !found)
+        return fail(e, ST_BAD_CONFIG,
+                    "topic %s is empty, so the number of features cannot be taken from its first "
+                    "record: load data first, or set input.width",
+                    topic);
+    return st;
+}
+
+/* All that shapes state bytes: a state of another fingerprint is another job's. */
+static uint64_t fingerprint(const struct worker *w)
+{
+    char text[LIST_MAX * 24];
+    uint64_t h = hash64(w->algo->name, strlen(w->algo->name), 0);
+    uint32_t numbers[] = {w->shape.batch_rows, w->shape.folds, BLOCK_ROWS};
+
+    for (const struct opt *o = w->algo->opts; o->name; o++) {
+        opt_text(o, w->opts, text, sizeof text);
+        h = hash64(o->name, strlen(o->name), h);
+        h = hash64(text, strlen(text), h);
+    }
+    h = hash64(numbers, sizeof numbers, h);
+    h = hash64(&w->job->input.holdout, sizeof w->job->input.holdout, h);
+    h = hash64(&w->decoded->fingerprint, sizeof w->decoded->fingerprint, h);
+    h = hash64(&w->job->seed, sizeof w->job->seed, h);
+    return hash64(w->job->topic, strlen(w->job->topic), h);
+}
+
+static enum st open_shape(struct worker *w)
+{
+    struct shape *sh = &w->shape;
+
+    w->codec = codec_find(w->job->input.format);
+    w->codec_self = calloc(1, w->codec->self_bytes);
+    if (!w->codec_self)
+        return fail(w->err, ST_FATAL, "no memory to start");
+    TRY(codec_open_sampled(&w->job->input, w->br, w->b, w->job->topic, w->partitions, w->codec_self,
+                           w->algo->flags & ALGO_LABEL, w->decoded, w->err));
+    shape_init(sh, w->decoded, w->partitions);
+    TRY(w->algo->check(sh, w->opts, w->err));
+    shape_batch(sh, w->decoded);
+    if (w->job->epochs > 1 && w->algo->flags & ALGO_ONE_EPOCH)
+        return fail(
+            w->err, ST_BAD_CONFIG,
+            "algorithm %s counts a record that it sees again twice: epochs must be 1, not %" PRIu32,
+            w->algo->name, w->job->epochs);
+    if (sh->classes)
+        w->codec->label_limit(w->codec_self, sh->classes);
+    w->fingerprint = fingerprint(w);
+    return ST_OK;
+}
+
+enum st state_declare(struct tensors *ts, const struct algo *a, const struct shape *sh,
+                      const void *opts, uint64_t bytes_max, struct err *e)
+{
+    struct tdecl extra[METRIC_DECLS + 1];
+    uint32_t n = metrics_decls(extra, 0, a, sh);
+
+    CHECK(n <= METRIC_DECLS);
+    extra[n++] = (struct tdecl){.name = "@batch",
+                                .what = "number of the next batch of this epoch",
+                                .dtype = DT_U64,
+                                .law = LAW_LOCAL,
+                                .flags = T_HOST,
+                                .dim = {1}};
+    return tensors_declare(ts, a, PART_STATE, sh, opts, NULL, extra, n, CHUNK_SHIFT, bytes_max, e);
+}
+
+void shape_init(struct shape *sh, const struct decoded *d, uint32_t partitions)
+{
+    *sh = (struct shape){.slots = partitions, .folds = 1, .ny = d->shape.ny, .classes = d->classes};
+    sh->d[0] = d->shape.d;
+    sh->nnz[0] = d->shape.sparse ? d->shape.nnz_max : 0;
+}
+
+void shape_batch(struct shape *sh, const struct decoded *d)
+{
+    CHECK(sh->batch_rows && sh->batch_rows <= BATCH_ROWS_MAX && sh->models);
+    if (d->shape.sparse && (uint64_t)sh->batch_rows * d->shape.d < d->shape.nnz_max)
+        sh->nnz[0] = sh->batch_rows * d->shape.d;
+}
+
+/* Start-up says what each part takes; the sum is the promise. */
+static enum st memory_plan(struct worker *w)
+{
+    uint64_t block = block_bytes(&w->decoded->shape), queue = w->queue_bytes,
+             state = w->declared.bytes, view = w->view.bytes;
+    uint64_t batch = batch_bytes(&w->decoded->shape, &w->batch.conf) + w->work.bytes,
+             all = w->partitions * (state + block) + queue + view + batch + STORE_BYTES;
+    const double mb = 1e6;
+
+    log_line(LOG_INFO, "memory",
+             "partitions=%" PRIu32 " state_MB=%.1f block_MB=%.1f batch_and_work_MB=%.1f "
+             "view_MB=%.1f queue_MB=%.0f store_MB=%.0f total_MB=%.0f",
+             w->partitions, (double)state / mb, (double)block / mb, (double)batch / mb,
+             (double)view / mb, (double)queue / mb, STORE_BYTES / mb, (double)all / mb);
+    if (all > w->memory_max)
+        return fail(w->err, ST_BAD_CONFIG,
+                    "this job needs %.0f MB (%" PRIu32
+                    " partitions of %.1f MB state and %.1f MB block, %.0f MB queue), memory_max is "
+                    "%.0f MB: fewer models, a smaller width, or more memory",
+                    (double)all / mb, w->partitions, (double)state / mb, (double)block / mb,
+                    (double)queue / mb, (double)w->memory_max / mb);
+    return ST_OK;
+}
+
+static enum st open_memory(struct worker *w)
+{
+    const struct shape *sh = &w->shape;
+    struct batch_conf bc = {sh->batch_rows, sh->folds, w->job->input.holdout, w->job->seed};
+
+    TRY(tensors_declare(&w->work, w->algo, PART_WORK, sh, w->opts, NULL, NULL, 0, CHUNK_SHIFT,
+                        w->memory_max, w->err));
+    TRY(state_declare(&w->declared, w->algo, sh, w->opts, w->memory_max, w->err));
+    TRY(view_declare(&w->view, w->algo, &w->declared, sh, w->opts, w->memory_max, w->err));
+    TRY(batch_init(&w->batch, &w->decoded->shape, &bc, w->err));
+    TRY(memory_plan(w));
+    TRY(tensors_alloc(&w->work, w->compute, w->compute_self, w->err));
+    TRY(tensors_alloc(&w->view, w->compute, w->compute_self, w->err));
+    w->eval.z = w->compute->alloc(w->compute_self,
+                                  (size_t)sh->batch_rows * (sh->zcols + 1) * sizeof(float));
+    w->eval.loss =
+        w->compute->alloc(w->compute_self, (size_t)sh->batch_rows * sh->models * sizeof(float));
+    if (!w->eval.z || !w->eval.loss)
+        return fail(w->err, ST_FATAL, "no memory for a batch's predictions");
+    w->x = (struct ctx){.shape = sh,
+                        .opts = w->opts,
+                        .c = w->compute,
+                        .cs = w->compute_self,
+                        .work = &w->work,
+                        .seed = w->job->seed,
+                        .err = w->err};
+    return fold_init(&w->fold, w->algo, &w->x, &w->declared, &w->view);
+}
+
+static enum st open_store(struct worker *w, const char *dir)
+{
+    struct checkpoint_conf c = {.store = store_find("rocksdb"),
+                                .dir = dir,
+                                .partitions_max = w->partitions,
+                                .chunks_max = tensors_chunks(&w->declared) * w->partitions,
+                                .dead_bytes_max = (size_t)w->partitions * LETTERS_BYTES * 2};
+
+    TRY(checkpoint_open(&w->cp, &c, "", w->err));
+    snprintf(w->name, sizeof w->name, "%s-%s", w->job->name, checkpoint_worker(w->cp));
+    return checkpoint_identity(w->cp, w->br->cluster(w->b), w->job->name, w->err);
+}
+
+static enum st open_clients(struct worker *w)
+{
+    const char *const topics[TOPICS] = {w->job->topic_params, w->job->topic_models,
+                                        w->job->topic_dead};
+    struct consumer_conf c = {.topics = (const char *const[]){w->job->topic},
+                              .topics_n = 1,
+                              .group = w->job->name,
+                              .instance = w->name,
+                              .queue_bytes = w->queue_bytes};
+
+    w->producer = calloc(1, w->br->producer_bytes);
+    w->c = calloc(1, w->br->consumer_bytes);
+    if (!w->producer || !w->c)
+        return fail(w->err, ST_FATAL, "no memory to start");
+    TRY(w->br->producer_open(w->producer, w->b, w->name, topics,
+                             w->job->bad_dead_letter ? TOPICS : TOPIC_DEAD, w->err));
+    return w->br->consumer_open(w->c, w->b, &c, w->err);
+}
+
+enum st worker_open(struct worker *w, const struct job *job, const char *state_dir, struct err *e)
+{
+    uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+    w->job = job;
+    w->err = e;
+    w->memory_max = job->memory_max ? job->memory_max : machine / 4 * 3;
+    w->queue_bytes = w->memory_max / 16;
+    if (w->queue_bytes < queue_bytes_least)
+        w->queue_bytes = queue_bytes_least;
+    if (w->queue_bytes > queue_bytes_most)
+        w->queue_bytes = queue_bytes_most;
+    TRY(open_tables(w));
+    TRY(open_topic(w));
+    TRY(open_shape(w));
+    TRY(open_memory(w));
+    TRY(open_store(w, state_dir));
+    TRY(topics_ready(w));
+    TRY(open_clients(w));
+    trigger_start(&w->checkpoint, job->checkpoint, w);
+    trigger_start(&w->publish, job->publish, w);
+    trigger_start(&w->snapshot, job->snapshot, w);
+    return progress_open(w, e);
+}
+
+void worker_close(struct worker *w)
+{
+    progress_close(w);
+    for (uint32_t i = 0; w->part && i < w->partitions; i++)
+        partition_free(w, &w->part[i]);
+    if (w->c)
+        w->br->consumer_close(w->c);
+    if (w->producer)
+        w->br->producer_close(w->producer);
+    checkpoint_close(w->cp);
+    fold_fini(&w->fold);
+    batch_fini(&w->batch);
+    if (w->compute_self) {
+        tensors_free(&w->view, w->compute, w->compute_self);
+        tensors_free(&w->work, w->compute, w->compute_self);
+        w->compute->free(w->compute_self, w->eval.z);
+        w->compute->free(w->compute_self, w->eval.loss);
+        w->compute->close(w->compute_self);
+    }
+    if (w->codec_self)
+        w->codec->close(w->codec_self);
+    if (w->b)
+        w->br->close(w->b);
+    free(w->chunk_record);
+    free(w->offsets);
+    free(w->rec);
+    free(w->part);
+    free(w->decoded);
+    free(w->codec_self);
+    free(w->c);
+    free(w->producer);
+    free(w->compute_self);
+    free(w->b);
+}

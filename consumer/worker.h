@@ -1,0 +1,196 @@
+/* worker.h: one worker process: what it holds, and the stages that pass it on.
+ *
+ * One thread owns the consumer, the states and the store. Callbacks only note facts; the loop
+ * (pipeline.c) acts on them. Everything here is taken at start or when partitions are assigned,
+ * from declared limits; the loop itself allocates nothing. The stages are consume, decode, batch,
+ * update, checkpoint, publish, merge, snapshot: each is a file of that name (checkpoint:
+ * statestore/checkpoint.c, called from partition.c).
+ *
+ * A state is a function of its position; positions stand at block edges only. Between two edges
+ * rows gather in the block; a stop drops them, and whoever goes on reads them again.
+ *
+ * Errors: a stage returns ST_OK or the reason why the worker must stop; what concerns one record or
+ * one partition is settled inside the stage. Text in w->err. */
+#ifndef MILLRACE_WORKER_H
+#define MILLRACE_WORKER_H
+
+#include "algos/algo.h"
+#include "algos/fold.h"
+#include "algos/metrics.h"
+#include "config/job.h"
+#include "consumer/batch.h"
+#include "consumer/broker.h"
+#include "consumer/codec.h"
+#include "statestore/checkpoint.h"
+
+#include <signal.h>
+
+enum { TOPIC_PARAMS, TOPIC_MODELS, TOPIC_DEAD, TOPICS }; /* what the producer writes, by index */
+
+enum phase {
+    PHASE_NONE,     /* not ours */
+    PHASE_RESTORED, /* state and position are known; not read yet */
+    PHASE_CHECKING, /* reads from the last trained record, to compare its fingerprint */
+    PHASE_RUNNING,
+    PHASE_DONE,   /* [begin, end) is learned, all epochs */
+    PHASE_STOPPED /* the state became non-finite, or policy stopped it */
+};
+
+struct letters { /* records of one partition that did not decode, until the next checkpoint */
+    uint8_t *p;
+    size_t n, block_n; /* bytes in all; bytes that belong to the block being filled */
+    uint32_t count, block_count;
+};
+
+struct partition {
+    uint32_t p;
+    enum phase phase;
+    bool moved, unsent;   /* since the last checkpoint; since the last committed publish */
+    struct position sent; /* of the slot as last published: dead letters before it have left */
+    struct tensors state;
+    struct manifest m;
+    uint64_t *hash, *changed,
+        *unpublished; /* per chunk: last hash; bits for the checkpoint; bits for the publish */
+    struct block block;
+    struct letters letters;
+    int64_t next;    /* offset expected next from the consumer */
+    int64_t high;    /* last known end of the partition, for lag */
+    int64_t seen_us; /* when a record was last added to the block */
+    uint64_t block_good, block_bad, block_null, nulls;
+    const struct record *last; /* last good record of this block within the current poll, or NULL */
+    int64_t last_offset;       /* the same, once its poll is over */
+    uint64_t last_fingerprint;
+};
+
+struct trigger {
+    struct every every;
+    int64_t at_us;
+    uint64_t rows;
+};
+
+struct worker {
+    const struct job *job;
+    struct err *err;
+    char
+        name[NAME_MAX_BYTES * 2 + 2]; /* "<job>-<worker>": group.instance.id and transactional.id */
+    const struct broker *br;
+    void *b, *c, *producer;
+    const struct codec *codec;
+    void *codec_self;
+    struct decoded *decoded;
+    const struct algo *algo;
+    const struct compute *compute;
+    void *compute_self;
+    struct shape shape;
+    _Alignas(64) uint8_t opts[OPTS_BYTES_MAX];
+    struct ctx x;
+    struct tensors work;
+    struct eval eval;
+    struct batch batch;
+    struct checkpoint *cp;
+    uint64_t fingerprint;             /* of the job: all that shapes state bytes */
+    uint64_t memory_max, queue_bytes; /* of the whole process; of fetched records */
+    uint32_t partitions;              /* of the data topic */
+    struct partition *part;           /* [partitions] */
+    struct record *rec;               /* [POLL_RECORDS_MAX] of the current poll */
+    uint32_t recs;
+    uint8_t *chunk_record;         /* [CHUNK_HEAD + CHUNK_BYTES]: one chunk on its way out */
+    struct offset_commit *offsets; /* [partitions] */
+    uint32_t owned, running, done, stopped; /* counts of partitions */
+    struct trigger checkpoint, publish, snapshot;
+    uint64_t rows, records, bad, bytes; /* of this process, since start */
+    uint64_t version,
+        version_records; /* of the newest snapshot in the model topic; records it learned */
+    bool quiet, until_end, checkpoint_now, owner; /* owner: of partition 0: publishes snapshots */
+    uint64_t max_rows;                            /* stop after so many; 0: no bound */
+    struct tensors declared;                      /* a state's layout, not allocated */
+    struct tensors view;
+    struct fold fold;
+    struct bad_example {
+        int64_t offset;
+        uint32_t partition, reason;
+        char detail[160];
+    } example; /* the first record that did not decode */
+    struct progress *progress;
+};
+
+/* Set by the signal handler: how many of SIGINT and SIGTERM have come. */
+extern volatile sig_atomic_t worker_stop;
+
+/* worker.c: opens everything for a job and prints the memory plan. */
+MUST enum st worker_open(struct worker *w, const struct job *job, const char *state_dir,
+                         struct err *e);
+void worker_close(struct worker *w);
+MUST enum st partition_alloc(struct worker *w, struct partition *p);
+void partition_free(struct worker *w, struct partition *p);
+
+/* Opens the job's codec; where a width is left open, with the first record of the topic as sample.
+ * codec_self is zeroed, codec->self_bytes long; also for verbs that only read. */
+MUST enum st codec_open_sampled(const struct input *in, const struct broker *br, void *b,
+                                const char *topic, uint32_t partitions, void *codec_self,
+                                bool need_label, struct decoded *out, struct err *e);
+/* Layout of one partition's state: the algorithm's tensors, the metrics, and "@batch". */
+MUST enum st state_declare(struct tensors *ts, const struct algo *a, const struct shape *sh,
+                           const void *opts, uint64_t bytes_max, struct err *e);
+void shape_init(struct shape *sh, const struct decoded *d,
+                uint32_t partitions); /* the caller's line of struct shape */
+void shape_batch(struct shape *sh,
+                 const struct decoded *d); /* after check(): entries of a batch, when sparse */
+
+/* topics.c: creates what is absent and refuses what would lose slots: wrong cleanup.policy, too few
+ * partitions, too small messages. */
+MUST enum st topics_ready(struct worker *w);
+
+/* restore.c: local state or slot, whichever has the greater position, for the partitions just
+ * assigned; then the empty slot of new ones, and where to read on. ST_AGAIN: the group moved on
+ * meanwhile. */
+MUST enum st restore_partitions(struct worker *w, const struct start *assigned, uint32_t n);
+
+/* consume.c: one poll; answers what the group did; hands on only records that continue a running
+ * partition. */
+MUST enum st consume(struct worker *w);
+void worker_disown(struct worker *w); /* drops every state; own nothing until the next assignment */
+/* Settles events, resume check, gaps and duplicates; *take: the partition that this record
+ * continues, or NULL. */
+uint64_t record_fingerprint(const struct record *r); /* XXH64 of timestamp, key, value */
+MUST enum st consume_accept(struct worker *w, const struct record *r, struct partition **take);
+
+/* decode.c: appends one record to its partition's block; *full: learn the block first, then give it
+ * again. */
+MUST enum st decode(struct worker *w, struct partition *p, const struct record *r, bool *full);
+MUST enum st decode_over_limit(struct worker *w); /* ST_BAD_INPUT: too many bad records */
+
+/* update.c: test, then train: learns the block and moves the position to its edge. */
+MUST enum st update(struct worker *w, struct partition *p);
+
+/* partition.c: one synced batch for all partitions that moved; to_publish: and for those that the
+ * next publish sends. */
+MUST enum st checkpoint(struct worker *w, bool to_publish);
+MUST enum st partition_end(struct worker *w,
+                           struct partition *p); /* end of an epoch, or of the job, reached */
+void block_drop(struct worker *w, struct partition *p); /* forgets what was not learned */
+uint64_t *partition_batches(struct partition *p);       /* number of the next batch: "@batch" */
+
+/* publish.c: slots, models, dead letters and offsets in one transaction (R3). ST_REVOKED: own
+ * nothing now. */
+MUST enum st publish(struct worker *w, bool with_snapshot);
+
+/* merge.c: fold of all partitions' states, in partition order, into w->view. */
+MUST enum st merge(struct worker *w);
+
+/* publish.c: records that the states in memory have learned, all runs and epochs. */
+uint64_t worker_trained(const struct worker *w);
+
+/* pipeline.c */
+MUST enum st pipeline_run(struct worker *w);
+
+/* progress.c: the table on stderr. */
+MUST enum st progress_open(struct worker *w, struct err *e);
+void progress_line(struct worker *w, bool force);
+void progress_close(struct worker *w);
+
+void trigger_start(struct trigger *t, struct every e, const struct worker *w);
+bool trigger_due(const struct trigger *t, const struct worker *w);
+void trigger_fired(struct trigger *t, const struct worker *w);
+
+#endif
