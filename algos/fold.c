@@ -251,12 +251,13 @@ enum st fold_add(struct fold *f, const struct slot *s)
 
     CHECK((int64_t)s->partition > f->last);
     CHECK(s->state->n == f->state->n && s->state->bytes == f->state->bytes);
-    CHECK(s->weight >= 0);
+    CHECK(s->weight >= 0 && s->state->base);
     f->last = s->partition;
     for (uint32_t i = 0; i < f->state->n; i++) {
         TRY(by_law(f, s, i, sum));
         sum += mean_rows(f->state, &f->state->t[i]);
     }
+    CHECK(sum == f->weight + f->weights);
     if (f->a->fold)
         TRY(f->a->fold(f->x, f->view, s));
     f->slots++;

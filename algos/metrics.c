@@ -339,7 +339,7 @@ void metrics_add(struct tensors *state, const struct shape *sh, const struct row
     struct part_of learned = part(sh, r, e, 0, r->train);
     struct part_of held = part(sh, r, e, r->train, r->n);
 
-    CHECK(at.train && at.recent && at.held);
+    CHECK(at.train && at.recent && at.held && r->weight);
     CHECK(sh->models > 0 && sh->models <= MODELS_MAX && r->train <= r->n);
     CHECK(sh->out != OUT_MARGIN || sh->zcols == sh->models);
     CHECK(sh->out != OUT_LOGITS || sh->zcols == sh->models * sh->classes);
@@ -401,6 +401,7 @@ struct metric metrics_read(const struct tensors *ts, const struct shape *sh, uin
     CHECK(model < sh->models);
     if (!sum)
         return x;
+    CHECK(at.recent && at.train && at.held); /* all or none */
     sum += (size_t)model * METRIC_N;
     x.rows = sum[METRIC_ROWS];
     x.weight = sum[METRIC_WEIGHT];

@@ -193,6 +193,7 @@ static enum st lay_out(struct tensors *ts, uint64_t bytes_max, struct err *e)
     if (at >> ts->chunk_shift >= UINT32_MAX)
         return fail(e, ST_BAD_CONFIG, "%u tensors take %s: too many chunks", ts->n,
                     bytes_text(at, size, sizeof size));
+    CHECK(at % ALIGN == 0);
     ts->bytes = at;
     return ST_OK;
 }
@@ -313,6 +314,7 @@ void tensors_free(struct tensors *ts, const struct compute *c, void *cs)
 
 void tensors_zero(struct tensors *ts)
 {
+    CHECK(ts->base && ts->dirty);
     memset(ts->base, 0, ts->bytes);
     memset(ts->dirty, 0xff, dirty_words(ts) * sizeof *ts->dirty);
 }
@@ -320,6 +322,7 @@ void tensors_zero(struct tensors *ts)
 void tensors_copy(struct tensors *to, const struct tensors *from)
 {
     CHECK(to->bytes == from->bytes && to->n == from->n && to->chunk_shift == from->chunk_shift);
+    CHECK(to->base && from->base && to->base != from->base);
     memcpy(to->base, from->base, to->bytes);
     memset(to->dirty, 0xff, dirty_words(to) * sizeof *to->dirty);
 }
@@ -433,6 +436,7 @@ enum st tensors_scan(struct tensors *ts, uint64_t *hash, uint64_t *changed, stru
 {
     uint32_t chunks = tensors_chunks(ts);
 
+    CHECK(ts->base && ts->dirty && hash && changed);
     mark_dense(ts);
     for (uint32_t w = 0; w < (chunks + 63) / 64; w++) {
         for (uint64_t marks = ts->dirty[w]; marks; marks &= marks - 1) {

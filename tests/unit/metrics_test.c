@@ -277,6 +277,34 @@ static void only_what_the_output_has_is_declared(void **state)
     assert_int_equal(d[4].id, 5);
 }
 
+static void a_tie_predicts_the_lowest_class(void **state)
+{
+    struct world w;
+
+    (void)state;
+    make(&w, OUT_LOGITS);
+    memset(w.z, 0, sizeof w.z);
+    for (int i = 0; i < 4; i++)
+        w.w[i] = 1, w.y[i] = (float)i;
+    w.r.n = w.r.train = 4;
+    metrics_add(&w.ts, &w.sh, &w.r, &w.e);
+    assert_near(metrics_read(&w.ts, &w.sh, 0, false).accuracy, 0.25);
+    w.r.y = w.y + 1; /* classes 1, 2, 3: none is the lowest */
+    w.r.n = w.r.train = 3;
+    tensors_zero(&w.ts);
+    metrics_add(&w.ts, &w.sh, &w.r, &w.e);
+    assert_near(metrics_read(&w.ts, &w.sh, 0, false).accuracy, 0);
+    drop(&w);
+
+    make(&w, OUT_MARGIN);
+    memset(w.z, 0, sizeof w.z);
+    w.w[0] = 3, w.w[1] = 1, w.y[0] = 0, w.y[1] = 1;
+    w.r.n = w.r.train = 2;
+    metrics_add(&w.ts, &w.sh, &w.r, &w.e);
+    assert_near(metrics_read(&w.ts, &w.sh, 0, false).accuracy, 0.75);
+    drop(&w);
+}
+
 static void without_loss_only_rows_are_counted(void **state)
 {
     struct metric x;
@@ -301,6 +329,7 @@ int main(void)
         cmocka_unit_test(auc_is_the_share_of_pairs_in_order),
         cmocka_unit_test(the_best_model_is_held_out_first_and_lowest_in_ties),
         cmocka_unit_test(only_what_the_output_has_is_declared),
+        cmocka_unit_test(a_tie_predicts_the_lowest_class),
         cmocka_unit_test(without_loss_only_rows_are_counted),
     };
 
