@@ -12,17 +12,11 @@
 
 /* A commit is an array of changes whose keys, manifests and dead letters stand in one arena; both
  * are sized at open from the bounds. Payloads of chunks are not copied: the store takes them from
- * the state itself.
- *
- * Dead letter: 0 i64 timestamp ms; 8 u32 length of reason, 12 of detail, 16 of key, 20 of value,
- * each + 1 and 0 for none; 24 reason and its 0, detail and its 0, key, value; u32 CRC of all
- * before. */
+ * the state itself. */
 
 enum {
     NUMBER = 8, /* bytes of "m/00000" with its 0, and then some */
     CHUNK_KEY = 16,
-    DEAD_KEY = 52,
-    DEAD_HEAD = 24,
     PER_PARTITION = 8 /* changes of one, chunks and letters apart: put 2, drop 4, published 1 */
 };
 
@@ -50,39 +44,6 @@ struct checkpoint {
 static struct bytes text(const char *s)
 {
     return (struct bytes){(const uint8_t *)s, strlen(s)};
-}
-
-static size_t dead_key(char key[DEAD_KEY], uint32_t p, struct position at)
-{
-    CHECK(p < PARTITIONS_MAX && at.offset >= 0);
-    return (size_t)snprintf(key, DEAD_KEY,
-                            "d/%05" PRIu32 "/%010" PRIu32 "/%010" PRIu32 "/%019" PRId64, p, at.run,
-                            at.epoch, at.offset);
-}
-
-static bool number_at(const uint8_t *p, size_t digits, uint64_t *v)
-{
-    *v = 0;
-    for (size_t i = 0; i < digits; i++) {
-        if (p[i] < '0' || p[i] > '9')
-            return false;
-        *v = *v * 10 + (uint64_t)(p[i] - '0');
-    }
-    return true;
-}
-
-static enum st dead_key_read(struct bytes key, struct dead_letter *d, struct err *e)
-{
-    uint64_t p, run, epoch, offset;
-
-    if (key.n != 49 || !number_at(key.p + 2, 5, &p) || !number_at(key.p + 8, 10, &run) ||
-        !number_at(key.p + 19, 10, &epoch) || !number_at(key.p + 30, 19, &offset) ||
-        p >= PARTITIONS_MAX || run > UINT32_MAX || epoch > UINT32_MAX || offset > INT64_MAX)
-        return fail(e, ST_CORRUPT, "dead letter: key '%.*s' has no position", (int)(key.n & 63),
-                    (const char *)key.p);
-    d->partition = (uint32_t)p;
-    d->at = (struct position){(uint32_t)run, (uint32_t)epoch, (int64_t)offset};
-    return ST_OK;
 }
 
 /* ---- the commit under construction ---- */
@@ -118,7 +79,7 @@ static void add_range(struct checkpoint *cp, const char *from, const char *upto)
 
 static size_t arena_bytes(const struct checkpoint_conf *c)
 {
-    size_t keys = PER_PARTITION * 2 * DEAD_KEY;
+    size_t keys = PER_PARTITION * 2 * LETTER_KEY;
 
     return c->partitions_max * (manifest_bytes_max(0) + keys) +
            c->chunks_max * (size_t)(16 + CHUNK_KEY) + c->dead_bytes_max;
@@ -394,17 +355,19 @@ struct listing {
 static bool list_one(void *arg, struct bytes key, struct bytes value)
 {
     struct listing *l = arg;
-    uint64_t p;
+    uint32_t p = 0;
 
     (void)value;
-    if (key.n != 7 || !number_at(key.p + 2, 5, &p) || p >= PARTITIONS_MAX) {
-        l->bad = true;
-        return false;
+    l->bad = key.n != 7;
+    for (size_t i = 2; i < key.n && !l->bad; i++) {
+        p = p * 10 + key.p[i] - '0';
+        l->bad = key.p[i] < '0' || key.p[i] > '9';
     }
-    if (l->n < l->max)
-        l->p[l->n] = (uint32_t)p;
+    l->bad = l->bad || p >= PARTITIONS_MAX;
+    if (!l->bad && l->n < l->max)
+        l->p[l->n] = p;
     l->n++;
-    return true;
+    return !l->bad;
 }
 
 enum st checkpoint_partitions(struct checkpoint *cp, uint32_t *p, uint32_t max, uint32_t *n,
@@ -482,23 +445,13 @@ void checkpoint_drop(struct checkpoint *cp, uint32_t p) /* (2) */
     add_range(cp, from, upto);
 }
 
-static uint8_t *put_part(uint8_t *p, uint8_t *length, const void *bytes, size_t n)
-{
-    put_u32(length, bytes ? (uint32_t)n + 1 : 0);
-    if (bytes && n)
-        memcpy(p, bytes, n);
-    return p + (bytes ? n : 0);
-}
-
 enum st checkpoint_dead(struct checkpoint *cp, const struct dead_letter *d, struct err *e) /* (3) */
 {
-    size_t reason = strlen(d->reason) + 1, detail = strlen(d->detail) + 1;
-    size_t n = DEAD_HEAD + reason + detail + d->key.n + d->value.n + 4;
-    char key[DEAD_KEY];
+    size_t n = letter_bytes(d);
+    char key[LETTER_KEY];
     struct bytes k;
-    uint8_t *v, *p;
+    uint8_t *v;
 
-    CHECK(d->key.n < UINT32_MAX && d->value.n < UINT32_MAX);
     if (n + DEAD_COST > cp->conf.dead_bytes_max - cp->dead_bytes)
         return fail(
             e, ST_FATAL,
@@ -507,17 +460,10 @@ enum st checkpoint_dead(struct checkpoint *cp, const struct dead_letter *d, stru
             d->partition, n, d->at.offset, cp->conf.dead_bytes_max, cp->dead_bytes);
     cp->dead_bytes += n + DEAD_COST;
     cp->letters = true;
-    dead_key(key, d->partition, d->at);
+    letter_key(key, d->partition, d->at);
     k = take_key(cp, key);
     v = take(cp, n);
-    put_u64(v, (uint64_t)d->timestamp_ms);
-    p = put_part(v + DEAD_HEAD, v + 8, d->reason, reason);
-    p = put_part(p, v + 12, d->detail, detail);
-    p = put_part(p, v + 16, d->key.p, d->key.n);
-    p = put_part(p, v + 20, d->value.p, d->value.n);
-    put_u32(p, crc32c(v, (size_t)(p - v)));
-    CHECK((size_t)(p - v) + 4 <= n);
-    add(cp, k, (struct bytes){v, (size_t)(p - v) + 4}, none);
+    add(cp, k, (struct bytes){v, letter_encode(d, v)}, none);
     return ST_OK;
 }
 
@@ -531,12 +477,12 @@ static bool stop_at_first(void *arg, struct bytes key, struct bytes value)
 
 void checkpoint_dead_published(struct checkpoint *cp, uint32_t p, struct position before) /* (3) */
 {
-    char from[DEAD_KEY], upto[DEAD_KEY];
+    char from[LETTER_KEY], upto[LETTER_KEY];
     bool any = cp->letters;
     enum st st;
 
-    dead_key(from, p, (struct position){0, 0, 0});
-    dead_key(upto, p, before);
+    letter_key(from, p, (struct position){0, 0, 0});
+    letter_key(upto, p, before);
     /* a range deleted in vain would lie in the store's way until it is compacted */
     if (!any) {
         st = cp->store->scan(cp->self, text(from), text(upto), stop_at_first, &any,
@@ -567,36 +513,6 @@ struct bytes checkpoint_encoded(const struct checkpoint *cp, uint32_t p)
 
 /* ---- dead letters ---- */
 
-static enum st dead_read(struct bytes v, struct dead_letter *d, struct err *e)
-{
-    struct bytes part[4];
-    const uint8_t *p = v.p + DEAD_HEAD;
-    size_t left;
-
-    if (v.n < DEAD_HEAD + 4 || crc32c(v.p, v.n - 4) != get_u32(v.p + v.n - 4))
-        return fail(e, ST_CORRUPT, "dead letter: its %zu bytes do not verify", v.n);
-    left = v.n - DEAD_HEAD - 4;
-    for (size_t i = 0; i < 4; i++) {
-        uint32_t n = get_u32(v.p + 8 + 4 * i);
-
-        if (n && n - 1 > left)
-            return fail(e, ST_CORRUPT, "dead letter: part %zu has %" PRIu32 " bytes, %zu are there",
-                        i, n - 1, left);
-        part[i] = n ? (struct bytes){p, n - 1} : none;
-        p += part[i].n;
-        left -= part[i].n;
-    }
-    if (left || !part[0].n || part[0].p[part[0].n - 1] || !part[1].n || part[1].p[part[1].n - 1])
-        return fail(e, ST_CORRUPT, "dead letter: %zu bytes too many, or texts without an end",
-                    left);
-    d->timestamp_ms = (int64_t)get_u64(v.p);
-    d->reason = (const char *)part[0].p;
-    d->detail = (const char *)part[1].p;
-    d->key = part[2];
-    d->value = part[3];
-    return ST_OK;
-}
-
 struct letters {
     enum st (*take)(void *arg, const struct dead_letter *d, struct err *e);
     void *arg;
@@ -609,9 +525,7 @@ static bool letter_one(void *arg, struct bytes key, struct bytes value)
     struct letters *l = arg;
     struct dead_letter d = {0};
 
-    l->st = dead_key_read(key, &d, l->err);
-    if (l->st == ST_OK)
-        l->st = dead_read(value, &d, l->err);
+    l->st = letter_decode(&d, key, value, l->err);
     if (l->st == ST_OK)
         l->st = l->take(l->arg, &d, l->err);
     return l->st == ST_OK;
@@ -623,10 +537,10 @@ enum st checkpoint_dead_scan(struct checkpoint *cp, uint32_t p, struct position 
                              void *arg, struct err *e)
 {
     struct letters l = {take_one, arg, e, ST_OK};
-    char from[DEAD_KEY], upto[DEAD_KEY];
+    char from[LETTER_KEY], upto[LETTER_KEY];
 
-    dead_key(from, p, (struct position){0, 0, 0});
-    dead_key(upto, p, before);
+    letter_key(from, p, (struct position){0, 0, 0});
+    letter_key(upto, p, before);
     TRY(cp->store->scan(cp->self, text(from), text(upto), letter_one, &l, e));
     return l.st == ST_CORRUPT ? at_partition(cp, p, l.st, e) : l.st;
 }

@@ -23,7 +23,7 @@
 #ifndef MILLRACE_CHECKPOINT_H
 #define MILLRACE_CHECKPOINT_H
 
-#include "statestore/slot.h"
+#include "statestore/letter.h"
 
 struct checkpoint;
 
@@ -35,7 +35,7 @@ struct checkpoint_conf {
     uint32_t chunks_max;     /* of one commit: the chunks of all its partitions, changed or not */
     size_t dead_bytes_max;   /* of dead letters in one commit, DEAD_COST for each included */
 };
-enum { DEAD_COST = 192 };
+enum { DEAD_COST = LETTER_KEY + 128 };
 
 /* Bytes an open checkpoint takes, its store included, if all the states of one commit together have
  * state_bytes. */
@@ -73,16 +73,6 @@ MUST enum st checkpoint_load(struct checkpoint *cp, const struct manifest *m,
 /* Partitions that have a manifest, in order: fills p[max]; *n is how many there are. */
 MUST enum st checkpoint_partitions(struct checkpoint *cp, uint32_t *p, uint32_t max, uint32_t *n,
                                    struct err *e);
-
-/* A record that could not be decoded, kept until it has left in a transaction. */
-struct dead_letter {
-    uint32_t partition;
-    struct position at; /* of the record itself */
-    int64_t timestamp_ms;
-    const char *reason; /* "truncated", ...: a word of deadletter.h */
-    const char *detail; /* a sentence */
-    struct bytes key, value;
-};
 
 void checkpoint_begin(struct checkpoint *cp);
 /* Chunk j of partition m->partition changed; m->chunk[j] is set here (seq m->seq, length, CRC). An
