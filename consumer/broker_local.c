@@ -32,6 +32,7 @@ void *local_grow(void *p, uint32_t *cap, uint32_t n, size_t size)
     if (n <= *cap)
         return p;
     *cap = n > 2 * *cap ? (n > 8 ? n : 8) : 2 * *cap;
+    CHECK(*cap >= n && size <= SIZE_MAX / *cap);
     p = realloc(p, *cap * size);
     CHECK(p);
     return p;
@@ -163,7 +164,8 @@ static enum st cleanup_policy(struct local_topic *t, const char *text, struct er
                 text);
 }
 
-/* Kafka's settings. Those about segments, replicas and the cleaner's pace have nothing to act on here. */
+/* Kafka's settings. Those about segments, replicas and the cleaner's pace have nothing to act on
+ * here. */
 static enum st topic_config(struct local_topic *t, const char *name, const char *text,
                             struct err *e)
 {
@@ -241,6 +243,7 @@ static enum st topic_create(void *self, const struct topic_spec *spec, struct er
     if ((st = make_topic(t, spec, e)) == ST_OK) {
         edit_begin(b);
         t->id = b->next_topic++;
+        CHECK(t->id && t->parts == spec->partitions);
         edit_topic(b, t);
         for (uint32_t i = 0; i < t->parts; i++)
             edit_part(b, t->part[i]);
@@ -304,6 +307,7 @@ static enum st watermarks(void *self, const char *topic, int32_t partition, bool
     TRY(local_partition(t, partition, &p, e));
     *low = p->low;
     *high = uncommitted ? p->high : part_stable(p);
+    CHECK(*low <= p->high && *high <= p->high);
     return ST_OK;
 }
 
@@ -313,6 +317,7 @@ static enum st committed(void *self, const char *group, const char *topic,
     struct local *b = self;
     const struct local_topic *t = local_topic(b, topic);
 
+    CHECK(group && *group && strlen(group) <= NAME_MAX_BYTES);
     TRY(txns_expire(b, e));
     for (uint32_t i = 0; i < n; i++) {
         out[i] = (struct offset_commit){.partition = (int32_t)i, .offset = -1001};
@@ -389,6 +394,7 @@ enum st local_open(void *self, const struct broker_conf *c, const struct local_e
     struct local *b = self;
     enum st st;
 
+    CHECK(!b->store && env->store && env->wall_ms && env->mono_ms && env->sleep_ms);
     b->env = *env;
     b->read_only = c->read_only;
     b->queue_bytes = c->queue_bytes;

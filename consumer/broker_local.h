@@ -1,23 +1,28 @@
 /* broker_local.h: the inside of the local broker, shared by the files broker_local*.c and by tests.
  *
- * The local broker is to Kafka what SQLite is to a database server: topics, offsets, transactions and groups in
- * one process, on one store table, without a server or a thread. What it must be equal to is Kafka as broker.h
- * shows it: a transaction's records get their offsets when they are appended and are seen when it commits; each
- * ended transaction costs one offset (its marker) in every partition it wrote to; read_committed ends at the
- * first undecided record, the last stable offset.
+ * The local broker is to Kafka what SQLite is to a database server: topics, offsets, transactions
+ * and groups in one process, on one store table, without a server or a thread. What it must be
+ * equal to is Kafka as broker.h shows it: a transaction's records get their offsets when they are
+ * appended and are seen when it commits; each ended transaction costs one offset (its marker) in
+ * every partition it wrote to; read_committed ends at the first undecided record, the last stable
+ * offset.
  *
- * Files: broker_local.c (topics, the table), _keep.c (what is in the store), _log.c (batches of records), _producer.c
- * (transactions), _consumer.c (reading), _group.c (membership), _clean.c (compaction, retention).
+ * Files: broker_local.c (topics, the table), _keep.c (what is in the store), _log.c (batches of
+ * records), _producer.c (transactions), _consumer.c (reading), _group.c (membership), _clean.c
+ * (compaction, retention).
  *
- * Life   local_open -> consumers, producers -> close. close writes nothing: what was not acknowledged is gone,
- *        and a transaction that is open then is aborted by the next writer's open, as after kill -9.
- * Owner  struct local owns topics, groups and transactions until close. Pointers to topics and partitions stay
- *        valid until then, also after the topic was deleted (`gone`).
- * Disk   An acknowledged record (producer_wait) outside a transaction, and a commit, are synced. Records of an
- *        open transaction are written without: a store that keeps the order of its writes has them when it has the commit.
- * Time   The clock is asked for record timestamps, and for the three timeouts that end what a dead or frozen
- *        worker left: session.timeout.ms (a closed static member), max.poll.interval.ms (one that does not poll),
- *        transaction.timeout.ms. They are looked at when somebody polls; nothing happens by itself.
+ * Life   local_open -> consumers, producers -> close. close writes nothing: what was not
+ *        acknowledged is gone, and a transaction that is open then is aborted by the next writer's
+ *        open, as after kill -9.
+ * Owner  struct local owns topics, groups and transactions until close. Pointers to topics and
+ *        partitions stay valid until then, also after the topic was deleted (`gone`).
+ * Disk   An acknowledged record (producer_wait) outside a transaction, and a commit, are synced.
+ *        Records of an open transaction are written without: a store that keeps the order of its
+ *        writes has them when it has the commit.
+ * Time   The clock is asked for record timestamps, and for the three timeouts that end what a dead
+ *        or frozen worker left: session.timeout.ms (a closed static member), max.poll.interval.ms
+ *        (one that does not poll), transaction.timeout.ms. They are looked at when somebody polls;
+ *        nothing happens by itself.
  * Thread One for a struct local and all made from it. */
 #ifndef MILLRACE_BROKER_LOCAL_H
 #define MILLRACE_BROKER_LOCAL_H
@@ -141,7 +146,8 @@ void *local_grow(void *p, uint32_t *cap, uint32_t n, size_t size);
 
 /* ---- broker_local_keep.c ---- */
 
-/* Changes gathered for one write. Keys and small values are copied, big values are the caller's until edit_write. */
+/* Changes gathered for one write. Keys and small values are copied, big values are the caller's
+ * until edit_write. */
 void edit_begin(struct local *b);
 void edit_meta(struct local *b);
 void edit_topic(struct local *b, const struct local_topic *t);
@@ -220,9 +226,10 @@ struct log_buffer {
     size_t n, cap;
 };
 
-/* Copies whole batches of p with records in [*from, upto) behind what is in `out`, as many as fit into `room` bytes but
- * at least one (an empty `out` grows for it, a full one stays as it is), and moves *from behind the last one looked at. `aligned`: *from is known to be where a batch
- * begins or ended. Aborted batches are skipped unless `raw`. *from reaches upto when nothing is left. */
+/* Copies whole batches of p with records in [*from, upto) behind what is in `out`, as many as fit
+ * into `room` bytes but at least one (an empty `out` grows for it, a full one stays as it is), and
+ * moves *from behind the last one looked at. `aligned`: *from is known to be where a batch begins
+ * or ended. Aborted batches are skipped unless `raw`. *from reaches upto when nothing is left. */
 struct log_read {
     const struct local_part *p;
     int64_t from, upto;
@@ -285,8 +292,7 @@ void txns_free(struct local *b);
 struct local_member {          /* a consumer's place in a group */
     struct local_group *group; /* NULL: none */
     char instance[NAME_MAX_BYTES + 1];
-    uint64_t
-        id; /* unique; a consumer that takes over a static place gets a new one. 0: to be asked for */
+    uint64_t id;          /* unique; who takes over a static place gets a new one. 0: to be had */
     uint64_t captured_id; /* at the last ASSIGNED; 0: owns nothing */
     uint32_t captured_generation;
     bool fenced, holds;

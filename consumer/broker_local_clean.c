@@ -5,16 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Compaction, as Kafka's cleaner does it: (1) a table of the last offset of each key is made from what was written
- * since the last time, [clean_to, last stable offset), as far as the table reaches; (2) all batches before its end are
- * gone through: aborted records go, records that the table knows a later one of go, tombstones older than
- * delete.retention.ms go, the rest stays under its offset. What is left of small batches is joined into one.
- * Nothing undecided is looked at, and every step is one write that leaves the log as valid as before, so a crash in
- * the middle costs nothing.
+/* Compaction, as Kafka's cleaner does it: (1) a table of the last offset of each key is made from
+ * what was written since the last time, [clean_to, last stable offset), as far as the table
+ * reaches; (2) all batches before its end are gone through: aborted records go, records that the
+ * table knows a later one of go, tombstones older than delete.retention.ms go, the rest stays under
+ * its offset. What is left of small batches is joined into one. Nothing undecided is looked at, and
+ * every step is one write that leaves the log as valid as before, so a crash in the middle costs
+ * nothing.
  *
- * It runs when an open or an append finds more new bytes than twice what the last pass left (and CLEAN_LEAST): each byte is
- * rewritten a bounded number of times, and a log takes at most about three times what it must keep.
- * Memory: the table, at most KEYS_MAX entries of 24 bytes, and two buffers of a MiB. */
+ * It runs when an open or an append finds more new bytes than twice what the last pass left (and
+ * CLEAN_LEAST): each byte is rewritten a bounded number of times, and a log takes at most about
+ * three times what it must keep, plus CLEAN_LEAST.
+ *
+ * Memory: the table, KEYS_MAX entries of 24 bytes in at most 2^20 places, and a buffer of a MiB. */
 
 enum { CLEAN_LEAST = 8 << 20, WALK_BYTES = 1 << 20, KEYS_MAX = 3 << 18, SOURCES_MAX = 1024 };
 
@@ -36,7 +39,7 @@ static enum st walk(const struct walk *w, int64_t from, int64_t upto, struct err
     enum st st = ST_OK;
     bool stop = false;
 
-    CHECK(buffer.p);
+    CHECK(buffer.p && from >= 0 && upto <= w->p->high);
     while (st == ST_OK && !stop && r.from < r.upto) {
         buffer.n = 0;
         st = log_read(w->b, &r, &buffer, e);
@@ -44,6 +47,7 @@ static enum st walk(const struct walk *w, int64_t from, int64_t upto, struct err
             struct log_head h;
 
             batch_head((struct bytes){buffer.p + at, buffer.n - at}, &h);
+            CHECK(h.bytes <= buffer.n - at);
             st = w->visit(w->arg, &h, (struct bytes){buffer.p + at, h.bytes}, &stop, e);
             at += h.bytes;
         }
@@ -138,6 +142,7 @@ static enum st note_keys(void *arg, const struct log_head *h, struct bytes batch
         if (!r.key.p)
             continue;
         keys_grow(&c->keys);
+        DCHECK(c->keys.n < c->keys.room);
         l = keys_find(&c->keys, r.key);
         c->keys.n += !l->offset;
         l->offset = r.offset + 1;
@@ -160,6 +165,7 @@ static enum st put_left(struct cleaning *c, struct err *e)
     struct local_part *p = c->p;
     enum st st = ST_OK;
 
+    CHECK(p->bytes >= c->source_bytes && (c->sources || !c->out.records));
     if (c->changed) {
         edit_begin(c->b);
         for (uint32_t i = 0; i < c->sources; i++)
@@ -219,6 +225,7 @@ static enum st keep_last(void *arg, const struct log_head *h, struct bytes batch
         return ST_OK;
     }
     c->changed = c->changed || c->sources || stay < h->records;
+    CHECK(c->sources < SOURCES_MAX);
     c->source[c->sources++] = h->base;
     c->source_bytes += batch.n;
     c->last = h->last;
@@ -232,16 +239,23 @@ static enum st keep_last(void *arg, const struct log_head *h, struct bytes batch
     return ST_OK;
 }
 
+/* Aborted transactions that ended before an offset have no record left. */
+static void spans_forget(struct local *b, struct local_part *p, int64_t before)
+{
+    while (p->aborted.n && p->aborted.s[0].marker < before) {
+        edit_aborted_span(b, p, &p->aborted.s[0], true);
+        spans_remove(&p->aborted, 0);
+    }
+}
+
 static enum st finish(struct cleaning *c, struct err *e)
 {
     struct local_part *p = c->p;
 
     TRY(put_left(c, e));
+    CHECK(!c->sources && c->upto >= p->clean_to);
     edit_begin(c->b);
-    while (p->aborted.n && p->aborted.s[0].marker <= c->upto) {
-        edit_aborted_span(c->b, p, &p->aborted.s[0], true);
-        spans_remove(&p->aborted, 0);
-    }
+    spans_forget(c->b, p, c->upto);
     p->clean_to = c->upto;
     p->clean_bytes = p->bytes;
     edit_part(c->b, p);
@@ -254,7 +268,7 @@ enum st clean_partition(struct local *b, struct local_part *p, struct err *e)
     struct walk w = {b, p, note_keys, c};
     enum st st;
 
-    CHECK(c && p->of->compact);
+    CHECK(c && p->of->compact && !p->of->gone);
     c->b = b;
     c->p = p;
     c->upto = part_stable(p);
@@ -291,19 +305,33 @@ struct front {
     int64_t low;
 };
 
+static void front_moved(struct local *b, struct local_part *p)
+{
+    p->clean_to = p->clean_to < p->low ? p->low : p->clean_to;
+    p->clean_bytes = p->clean_bytes < p->bytes ? p->clean_bytes : p->bytes;
+    spans_forget(b, p, p->low);
+    edit_part(b, p);
+}
+
 static enum st drop_front(void *arg, const struct log_head *h, struct bytes batch, bool *stop,
                           struct err *e)
 {
     struct front *f = arg;
 
-    (void)e;
     if (h->last_ms >= f->before_ms && h->last >= f->before) {
         *stop = true;
         f->low = h->base;
         return ST_OK;
     }
     edit_batch(f->b, f->p, h->base, (struct bytes){NULL, 0});
+    CHECK(f->p->bytes >= batch.n);
     f->p->bytes -= batch.n;
+    if (f->b->edit.n < SOURCES_MAX)
+        return ST_OK;
+    f->p->low = h->last + 1; /* a long log goes in several writes */
+    front_moved(f->b, f->p);
+    TRY(edit_write(f->b, false, e));
+    edit_begin(f->b);
     return ST_OK;
 }
 
@@ -322,13 +350,7 @@ static enum st drop(struct front *f, int64_t upto, struct err *e)
     if (f->low <= p->low)
         return ST_OK;
     p->low = f->low;
-    p->clean_to = p->clean_to < p->low ? p->low : p->clean_to;
-    p->clean_bytes = p->clean_bytes < p->bytes ? p->clean_bytes : p->bytes;
-    while (p->aborted.n && p->aborted.s[0].marker < p->low) {
-        edit_aborted_span(f->b, p, &p->aborted.s[0], true);
-        spans_remove(&p->aborted, 0);
-    }
-    edit_part(f->b, p);
+    front_moved(f->b, p);
     return edit_write(f->b, true, e);
 }
 

@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reading: partitions take turns. A turn copies the next batches of one partition into the consumer's buffer with
- * one scan of the store; records point into it, so they stay where they are until the next poll. */
+/* Reading: partitions take turns. A turn copies the next batches of one partition into the
+ * consumer's buffer with one scan of the store; records point into it, so they stay where they are
+ * until the next poll. */
 
 enum { BUFFER_LEAST = 256 << 10, BUFFER_MOST = 4 << 20, TURNS = 8 /* turns that fit the buffer */ };
 
@@ -110,6 +111,7 @@ enum st local_consumer_assign(void *self, const struct start *s, uint32_t n, str
 {
     struct local_consumer *c = self;
 
+    CHECK(s || !n);
     if (n && c->member.group && !c->member.holds)
         return fail(e, ST_REVOKED, "group %s has assigned no partitions to this consumer",
                     group_name(&c->member));
@@ -118,6 +120,7 @@ enum st local_consumer_assign(void *self, const struct start *s, uint32_t n, str
     c->place = local_grow(c->place, &c->places_cap, n, sizeof *c->place);
     for (uint32_t i = 0; i < n; i++)
         TRY(place_at(c, s[i], &c->place[i], e));
+    CHECK(n <= c->places_cap);
     c->places = n;
     c->place_at = 0;
     if (!n)
@@ -149,6 +152,7 @@ static enum st hand_out(struct local_consumer *c, struct record *out, uint32_t m
     struct local_turn *t = &c->turn;
     struct local_place *a = &c->place[t->place];
 
+    CHECK(t->active && t->place < c->places && t->end <= c->buffer.n);
     while (*n < max) {
         struct log_record r;
 
@@ -199,6 +203,7 @@ static bool look(struct local_consumer *c, struct local_place *a, struct record 
 {
     int64_t end = end_of(c, a->p);
 
+    CHECK(a->next >= 0 && end <= a->p->high);
     *more = false;
     if (a->stopped)
         return false;
@@ -215,7 +220,8 @@ static bool look(struct local_consumer *c, struct local_place *a, struct record 
     return true;
 }
 
-/* Fills the buffer for a turn of the place whose turn it is. *full: it would not fit beside what is handed out. */
+/* Fills the buffer for a turn of the place whose turn it is. *full: it would not fit beside what is
+ * handed out. */
 static enum st begin_turn(struct local_consumer *c, bool *full, struct err *e)
 {
     struct local_place *a = &c->place[c->place_at];
@@ -227,7 +233,9 @@ static enum st begin_turn(struct local_consumer *c, bool *full, struct err *e)
                          .aligned = a->aligned && a->shape == a->p->shape,
                          .room = c->turn_bytes};
 
+    CHECK(!t->active && c->place_at < c->places && !a->stopped);
     TRY(log_read(c->b, &r, &c->buffer, e));
+    CHECK(r.from >= a->next && r.from <= r.upto);
     *full = c->buffer.n == begin && r.from < r.upto;
     if (*full)
         return ST_OK;
@@ -273,7 +281,7 @@ enum st local_consumer_poll(void *self, struct record *out, uint32_t max, int ti
     struct local_consumer *c = self;
     struct local *b = c->b;
 
-    CHECK(max);
+    CHECK(max && out && timeout_ms >= 0);
     *n = 0;
     c->event = GROUP_NONE;
     TRY(txns_expire(b, e));

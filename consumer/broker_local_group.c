@@ -3,17 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Consumer groups within one process, by the classic protocol's rules with the eager range assignor:
+/* Consumer groups within one process, by the classic protocol's rules with the eager range
+ * assignor:
  *
- *   A join, a member's end, or added partitions start a rebalance: each member that was told its partitions is told
- *   REVOKED at its next poll, and has joined again when it has given them back (consumer_assign with none). Until
- *   all have, the generation stays, so a last publish is accepted. Then the generation grows and all are told ASSIGNED.
+ *   A join, a member's end, or added partitions start a rebalance: each member that was told its
+ *   partitions is told REVOKED at its next poll, and has joined again when it has given them back
+ *   (consumer_assign with none). Until all have, the generation stays, so a last publish is
+ *   accepted. Then the generation grows and all are told ASSIGNED.
  *
- *   A static member (instance) that closes stays a member. Opened again within session.timeout.ms it gets a new member id and
- *   its partitions back in the same generation, and nobody else notices. The older holder of the id, if it lives, is fenced.
+ *   A static member (instance) that closes stays a member. Opened again within session.timeout.ms
+ *   it gets a new member id and its partitions back in the same generation, and nobody else
+ *   notices. The older holder of the id, if it lives, is fenced.
  *
- *   A member that was silent for max.poll.interval.ms, or static and closed for session.timeout.ms, is put
- *   out when it or another one polls; it learns LOST at its next poll, then joins as a new member. */
+ *   A member that was silent for max.poll.interval.ms, or static and closed for session.timeout.ms,
+ *   is put out when it or another one polls; it learns LOST at its next poll, then joins as a new
+ *   member. */
 
 struct place { /* a member of a group */
     uint64_t id;
@@ -129,6 +133,7 @@ static bool subscribe(struct place *p, const struct local_member *m)
     if (same)
         return false;
     free(p->topic);
+    CHECK(m->topics_n && m->topics);
     p->topic = calloc(m->topics_n, sizeof *p->topic);
     CHECK(p->topic);
     p->topics = m->topics_n;
@@ -144,6 +149,7 @@ static void enter(struct local *b, struct local_member *m)
     struct place *p = find_instance(g, m->instance);
     bool known = p != NULL;
 
+    CHECK(g && b->next_member && !m->captured_id);
     m->id = b->next_member++;
     if (!known)
         p = place_new(g, m);
@@ -227,6 +233,7 @@ static int start_order(const void *a, const void *b)
 
 static void complete(struct local *b, struct local_group *g)
 {
+    CHECK(g->rebalancing && g->places);
     for (uint32_t i = 0; i < g->places; i++)
         g->place[i]->own_n = 0;
     for (uint32_t i = 0; i < b->topics; i++) {
@@ -273,6 +280,7 @@ static void expire(struct local *b, struct local_group *g)
 
 static enum group_event put_out_event(struct local_member *m)
 {
+    CHECK(m->id && !m->fenced);
     m->captured_id = 0;
     m->holds = false;
     if (find_instance(m->group, m->instance)) {
@@ -287,6 +295,7 @@ static enum group_event assigned(struct local_member *m, struct place *p)
 {
     const struct local_group *g = m->group;
 
+    CHECK(p->live && p->id == m->id && g->generation);
     p->told = g->generation;
     m->captured_id = p->id;
     m->captured_generation = g->generation;
@@ -305,6 +314,7 @@ enum group_event group_step(struct local *b, struct local_member *m)
     struct place *p;
     bool all = true;
 
+    CHECK(g);
     if (m->fenced)
         return GROUP_FENCED;
     if (!m->id)

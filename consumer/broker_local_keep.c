@@ -6,21 +6,23 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* What is in the store. Numbers in keys are big-endian, so byte order is number order; in values little-endian.
- * T topic id u32, P partition u32, O offset u64.
+/* What is in the store. Numbers in keys are big-endian, so byte order is number order; in values
+ * little-endian. T topic id u32, P partition u32, O offset u64.
  *
  *   key                       value
  *   "millrace local broker"   0 u32 version 1; 4 u32 next topic id; 8 cluster id, 16 hex digits
- *   't' name                  0 u32 id; 4 u32 partitions; 8 u32 1 compact + 2 delete; 12 i64 retention ms;
- *                             20 i64 delete retention ms; 28 i64 max message bytes
- *   'p' T P                   0 i64 low; 8 i64 high; 16 i64 cleaned to; 24 u64 bytes; 32 u64 bytes at the last cleaning
+ *   't' name                  0 u32 id; 4 u32 partitions; 8 u32 1 compact + 2 delete;
+ *                             12 i64 retention ms; 20 i64 delete retention ms; 28 i64 max message
+ *   'p' T P                   0 i64 low; 8 i64 high; 16 i64 cleaned to; 24 u64 bytes;
+ *                             32 u64 bytes after the last cleaning
  *   'd' T P O                 a batch whose first offset is O (broker_local_log.c)
  *   'o' T P pid u64           0 i64 first offset of an undecided transaction
  *   'a' T P O                 of an aborted one whose marker is O: 0 u64 pid; 8 i64 first offset
  *   'g' T P group             0 i64 offset; 8 metadata
  *
- * `high` of a partition is written with each batch, so a start needs no search for the end of a log. A pid is
- * unique in the life of one writer only: spans tell transactions of different lives apart by their offsets. */
+ * `high` of a partition is written with each batch, so a start needs no search for the end of a
+ * log. A pid is unique in the life of one writer only: spans tell transactions of different lives
+ * apart by their offsets. */
 
 static const char magic[] = "millrace local broker";
 enum { VERSION = 1, MAGIC_BYTES = sizeof magic - 1, META = 24, TOPIC = 36, PART = 40, HEX = 16 };
@@ -107,6 +109,7 @@ void edit_meta(struct local *b)
 {
     struct edit_item *i = item(b);
 
+    CHECK(b->next_topic && strlen(b->cluster) == HEX);
     memcpy(i->key, magic, i->c.key.n = MAGIC_BYTES);
     put_u32(i->small, VERSION);
     put_u32(i->small + 4, b->next_topic);
@@ -128,6 +131,7 @@ void edit_topic(struct local *b, const struct local_topic *t)
 {
     struct edit_item *i = item(b);
 
+    CHECK(t->id && t->id < b->next_topic && t->parts && !t->gone);
     i->c.key.n = topic_key(i->key, t->name);
     put_u32(i->small, t->id);
     put_u32(i->small + 4, t->parts);
@@ -158,6 +162,7 @@ void edit_batch(struct local *b, const struct local_part *p, int64_t base, struc
 {
     struct edit_item *i = item(b);
 
+    CHECK(!p->of->gone && base < p->high);
     batch_key(i->key, p, base);
     i->c.key.n = BATCH_KEY;
     i->c.value = batch;
@@ -168,6 +173,7 @@ void edit_open_span(struct local *b, const struct local_part *p, const struct lo
 {
     struct edit_item *i = item(b);
 
+    CHECK(!p->of->gone && s->pid && s->first < p->high);
     i->c.key.n = key64(i->key, 'o', p, s->pid);
     if (remove)
         return;
@@ -180,7 +186,7 @@ void edit_aborted_span(struct local *b, const struct local_part *p, const struct
 {
     struct edit_item *i = item(b);
 
-    CHECK(s->marker > s->first);
+    CHECK(!p->of->gone && s->pid && s->marker > s->first);
     i->c.key.n = key64(i->key, 'a', p, (uint64_t)s->marker);
     if (remove)
         return;
@@ -194,6 +200,7 @@ void edit_offset(struct local *b, const struct local_offset *o)
     struct edit_item *i = item(b);
     size_t n = strnlen(o->o.metadata, sizeof o->o.metadata - 1);
 
+    CHECK(o->o.offset >= 0 && (uint32_t)o->o.partition < o->topic->parts && !o->topic->gone);
     i->c.key.n = offset_key(i->key, o->group, o->topic, (uint32_t)o->o.partition);
     put_u64(i->small, (uint64_t)o->o.offset);
     memcpy(i->small + 8, o->o.metadata, n);

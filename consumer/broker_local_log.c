@@ -7,10 +7,16 @@
 
 /* A batch: the records that one producer appended at once, the unit of reading and of checking.
  *
- *    0 4 "MRLB"      4 4 CRC32C of all behind     8 8 first offset         16 8 last offset it stands for
- *   24 8 pid, or 0  32 8 time of the first one   40 8 greatest time       48 4 records   52 4 length of all
- *   56 records, each: varint length of what follows; zigzag time - first one's; offset - first offset; key length + 1
- *      or 0 for null, key; value the same; number of headers, each: name length, name, 0, value as above.
+ *    0  4  "MRLB"                      4  4  CRC32C of all behind
+ *    8  8  first offset               16  8  last offset it stands for
+ *   24  8  pid, or 0                  32  8  time of the first record
+ *   40  8  greatest time              48  4  records
+ *   52  4  length of all              56     records, each:
+ *
+ *   varint length of what follows; zigzag (time - first record's); offset - first offset; key
+ * length
+ *   + 1, or 0 for null, and the key; value the same; number of headers, and of each: name length,
+ *   name, 0, value as above.
  *
  * Kafka's form but for the name's 0 and the order; offsets of a compacted batch have holes. */
 
@@ -20,6 +26,7 @@ static const uint8_t batch_magic[4] = {'M', 'R', 'L', 'B'};
 
 void spans_add(struct log_spans *l, struct log_span s)
 {
+    CHECK(s.first >= 0 && (s.marker == -1 || s.marker > s.first));
     l->s = local_grow(l->s, &l->cap, l->n + 1, sizeof *l->s);
     l->s[l->n++] = s;
 }
@@ -199,6 +206,7 @@ struct bytes batch_seal(struct log_batch *l, int64_t base, int64_t last, uint64_
     uint8_t *p = l->p;
 
     CHECK(l->records && base >= 0 && last >= base);
+    CHECK(l->n > LOG_HEAD && l->n <= l->cap && l->last_ms >= l->first_ms);
     memcpy(p, batch_magic, 4);
     put_u64(p + 8, (uint64_t)base);
     put_u64(p + 16, (uint64_t)last);
@@ -336,6 +344,7 @@ enum st log_batch_next(const struct local_part *p, const struct log_head *h, str
         return bad(p, h->base, "a record's fields do not fill it", e);
     r->header_bytes = (size_t)(c.end - r->headers);
     *at = (size_t)(c.end - batch.p);
+    DCHECK(*at <= batch.n && r->offset <= h->last);
     return ST_OK;
 }
 
@@ -371,6 +380,7 @@ static void buffer_room(struct reading *x, size_t n)
         x->full = true;
         return;
     }
+    CHECK(n > out->cap);
     free(out->p);
     out->cap = n;
     if (!(out->p = malloc(n))) {
@@ -400,6 +410,7 @@ static bool read_batch(void *arg, struct bytes key, struct bytes value)
         buffer_room(x, value.n);
     if (x->full || x->st != ST_OK)
         return false;
+    CHECK(out->n + value.n <= out->cap && h.last >= r->from);
     memcpy(out->p + out->n, value.p, value.n);
     out->n += value.n;
     r->from = h.last + 1;

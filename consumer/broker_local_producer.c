@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Producers gather records into one batch per partition and append a batch when it is full, when the caller
- * waits, and at a commit. An append gives the offsets. The first one of a transaction to a partition opens a
- * span there, which holds the last stable offset down until the transaction ends: then each partition it wrote
- * to gives one more offset away (the marker), the span is closed, and the group's offsets are written, all in
- * one synced write. */
+/* Producers gather records into one batch per partition and append a batch when it is full, when
+ * the caller waits, and at a commit. An append gives the offsets. The first one of a transaction to
+ * a partition opens a span there, which holds the last stable offset down until the transaction
+ * ends: then each partition it wrote to gives one more offset away (the marker), the span is
+ * closed, and the group's offsets are written, all in one synced write. */
 
 static const char gone_text[] = "topic '%s' was deleted while it was written to";
 
@@ -226,9 +226,9 @@ static void append(struct local_producer *p, struct local_part *part, struct log
     struct bytes batch = batch_seal(l, base, last, p->txn ? p->txn->pid : 0);
 
     CHECK(l->records);
-    edit_batch(p->b, part, base, batch);
     part->high = last + 1;
     part->bytes += batch.n;
+    edit_batch(p->b, part, base, batch);
     if (p->txn && span_of(&part->open, p->txn->pid) == part->open.n) {
         struct log_span s = {p->txn->pid, base, -1};
         struct local_txn *x = p->txn;
@@ -280,7 +280,8 @@ enum st local_producer_begin(void *self, struct err *e)
     return ST_OK;
 }
 
-/* MurmurHash2 as Kafka's default partitioner has it: a key goes where the Java client would send it. */
+/* MurmurHash2 as Kafka's default partitioner has it: a key goes where the Java client would send
+ * it. */
 static uint32_t murmur2(struct bytes k)
 {
     const uint32_t m = 0x5bd1e995;

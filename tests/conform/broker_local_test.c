@@ -1,5 +1,5 @@
-/* The broker suite over the local broker: in a folder, and over a store in memory that outlives its broker, as the
- * simulation uses it. */
+/* The broker suite over the local broker: in a folder, and over a store in memory that outlives its
+ * broker, as the simulation uses it. */
 #include "consumer/broker_local.h"
 #include "tests/conform/broker_suite_case.h"
 
