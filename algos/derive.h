@@ -29,8 +29,8 @@ MUST enum st derive_model(const struct ctx *x, const struct algo *a, const struc
 enum { COLUMN_NAME_BYTES = 48 };
 
 /* The columns of a score row, by PART_OUT: "margin", or "p.0", "p.1" where a tensor is wider than
- * one. Fills names[k] for k < max and returns their count, which may be more: the width of a row.
- */
+ * one. Fills names[k] for k < max and returns their count, which may be more: the width of a
+ * row. */
 uint32_t score_columns(const struct algo *a, const struct shape *sh, const void *opts,
                        const void *derive_opts, char (*names)[COLUMN_NAME_BYTES], uint32_t max);
 

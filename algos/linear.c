@@ -5,13 +5,14 @@
  *   softmax   log sum_c e^z_c - z_y, y in 0..C-1   dl/dz = p - 1_y, p = softmax(z)
  *   squared   (z - y)^2 / 2                        dl/dz = z - y
  * M packed models (the grid learning_rate x l1 x l2) are columns of one matrix w[D + 1, M C],
- * row-major by feature: a batch of B rows is two products for all of them, models are the SIMD lane.
+ * row-major by feature: a batch of B rows is two products for all of them, models are the SIMD
+ * lane.
  *
  * Update. Z = X w + b; losses; G = X' E / B with E = weight * dl/dz; one optimiser step by column:
  *   adagrad   n += g^2, w = soft(w - s g, s l1), s = rate / sqrt n, l2 w added to g
  *             (Duchi, Hazan, Singer, JMLR 2011)
- *   ftrl      n, z as in McMahan et al., KDD 2013; w is the closed form of z. l1, l2 weigh against the
- *             whole stream there, against one batch elsewhere
+ *   ftrl      n, z as in McMahan et al., KDD 2013; w is the closed form of z. l1, l2 weigh against
+ *             the whole stream there, against one batch elsewhere
  *   sgd       w = soft(w - rate (g + l2 w), rate l1)
  * The divisor is the batch size of the job, not of the batch: a short last batch takes a
  * proportionally short step, and a row of weight 2 is the row twice. The bias is not regularised.
@@ -19,19 +20,22 @@
  *
  * Standardisation. Dense columns enter as (x - shift) scale, so one learning rate suits all units.
  * The moments are those of the slot's first 4,096 (by weight) learned rows; scale is set from its
- * first batch and again whenever their weight has doubled, w being carried over so that the function
- * stays (linear_units.c); after that it is frozen. Nothing waits for a warm-up: the first batch
- * learns. scale = 1 / max(deviation, range / 10): within the warm-up no value exceeds 10, however
- * rare it is. Constant columns take the root mean square of the others' spreads. Sparse rows are
- * left alone: centring would fill them, and a feature not seen yet has no scale.
+ * first batch and again whenever their weight has doubled, w being carried over so that the
+ * function stays (linear_units.c); after that it is frozen. Nothing waits for a warm-up: the first
+ * batch learns. scale = 1 / max(deviation, range / 10): within the warm-up no value exceeds 10,
+ * however rare it is. Constant columns take the root mean square of the others' spreads. Sparse
+ * rows are left alone: centring would fill them, and a feature not seen yet has no scale.
  *
- * State. weight, w, n, z, count, shift, scale, grid, moments, warm: linear.h. Models are in raw units.
- * Cost a row: 4 D Z flops dense, 4 nnz Z sparse; w and n are passed over once a batch (D Z / B a row).
+ * State. weight, w, n, z, count, shift, scale, grid, moments, warm: linear.h. Models are in raw
+ * units.
+ * Cost a row: 4 D Z flops dense, 4 nnz Z sparse; w and n are passed over once a batch (D Z / B a
+ * row).
  * Merge. Averages of linear functions do not depend on coordinates, so every slot keeps its own
  *   shift and scale: fold converts to raw units and takes the mean by weight learned, for sparse
  *   features by the weight of the rows that had them; rebase converts back. Adding the optimisers'
  *   sums instead diverges as soon as slots are stale. n is averaged likewise.
- * Limits. One label a row. Z <= 64 * 4,096. D from the schema; ids of sparse rows are not hashed here.
+ * Limits. One label a row. Z <= 64 * 4,096. D from the schema; ids of sparse rows are not hashed
+ * here.
  * Not done. Iterate averaging: with AdaGrad it gained nothing that a smaller rate did not. Squared
  *   loss by sufficient statistics: exact, but D^2 state, so it is an algorithm of its own. l2 on
  *   sparse features that a batch lacks: each would need the time of its last step. */

@@ -1,9 +1,10 @@
-/* linear.h: what linear.c (learning, scoring), linear_options.c (options, tensors) and linear_units.c
- * (standardisation, merging, models) share, and the options struct, which tests fill by hand. Not for other algorithms.
+/* linear.h: what linear.c (learning, scoring), linear_options.c (options, tensors) and
+ * linear_units.c (standardisation, merging, models) share, and the options struct, which tests fill
+ * by hand. Not for other algorithms.
  *
- * Shapes: D features, M packed models, C outputs of a model (classes for softmax, else 1), Z = M * C
- * columns, model m owning columns [m C, (m + 1) C). Row D of w, n and z is the bias. Tensors that a
- * job does not need are declared with dim[0] = 0: they keep their id and have no bytes. */
+ * Shapes: D features, M packed models, C outputs of a model (classes for softmax, else 1), Z = M *
+ * C columns, model m owning columns [m C, (m + 1) C). Row D of w, n and z is the bias. Tensors that
+ * a job does not need are declared with dim[0] = 0: they keep their id and have no bytes. */
 #ifndef MILLRACE_LINEAR_H
 #define MILLRACE_LINEAR_H
 
@@ -57,8 +58,9 @@ enum {            /* work */
        WORK_LOSS, /* f32[B, M] */
        WORK_LSE,  /* f32[B, M] softmax: log-sum-exp */
        WORK_X,    /* f32[B, XLD] standardised */
-       WORK_G, /* f32[R, Z] gradient sums; R = D + 1, sparse: most distinct columns of a batch + 1 */
-       WORK_TW, /* f32[R, Z] sparse: the touched rows of w, n, z, */
+       WORK_G,    /* f32[R, Z] gradient sums; R = D + 1, sparse: most distinct columns of a batch +
+                   * 1 */
+       WORK_TW,   /* f32[R, Z] sparse: the touched rows of w, n, z, */
        WORK_TN,
        WORK_TZ,
        WORK_SEEN, /* f32[2, R] sparse: of count, and what is added to it */
@@ -95,8 +97,8 @@ MUST enum st linear_init(const struct ctx *x, struct tensors *s);
 
 /* linear_units.c */
 
-/* Brings shift and scale up to date with rows [0, train) of r, which are about to be learned. Does nothing
- * once the warm-up is over. */
+/* Brings shift and scale up to date with rows [0, train) of r, which are about to be learned. Does
+ * nothing once the warm-up is over. */
 void linear_standardize(const struct ctx *x, struct tensors *s, const struct rows *r);
 
 MUST enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot *slot);

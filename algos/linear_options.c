@@ -1,4 +1,5 @@
-/* linear_options.c: what a user may say to linear, what follows from it, and the tensors it takes. */
+/* linear_options.c: what a user may say to linear, what follows from it, and the tensors it
+ * takes. */
 #include "algos/linear.h"
 
 /* ---- options ---- */

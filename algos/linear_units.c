@@ -1,22 +1,25 @@
-/* linear_units.c: the units of a linear model: standardised ones while it learns, raw ones when slots meet.
+/* linear_units.c: the units of a linear model: standardised ones while it learns, raw ones when
+ * slots meet.
  *
  * Raw units are those of the input, x'v + a. A slot learns x~'w + b with x~ = (x - shift) scale, so
- *   v = w scale,   a = b - sum v shift,   n_raw = n / scale^2   (a gradient in w is one in v over scale)
+ *   v = w scale,   a = b - sum v shift,   n_raw = n / scale^2   (a gradient in w is one in v over
+ *   scale)
  *
- * Warm-up. When the moments set shift and scale anew, w stays as it is, in standard units; the function does not.
- * That is on purpose: a column whose spread grows has hardly been seen, and keeping its raw coefficient
- * would let the first ordinary value in it blow up the output (Fashion-MNIST, border pixels: 0.811 test
- * accuracy with the function kept, 0.836 so).
+ * Warm-up. When the moments set shift and scale anew, w stays as it is, in standard units; the
+ * function does not.
+ * That is on purpose: a column whose spread grows has hardly been seen, and keeping its raw
+ * coefficient would let the first ordinary value in it blow up the output (Fashion-MNIST, border
+ * pixels: 0.811 test accuracy with the function kept, 0.836 so).
  *
- * Merge. fold takes the mean of v and a, by weight, and pools the slots' shift and spread (Chan, Golub and
- * LeVeque's update); rebase puts the state into those common units. A slot that pulls a view of more than a
- * warm-up's rows has no need of its own any more.
+ * Merge. fold takes the mean of v and a, by weight, and pools the slots' shift and spread (Chan,
+ * Golub and LeVeque's update); rebase puts the state into those common units. A slot that pulls a
+ * view of more than a warm-up's rows has no need of its own any more.
  *
- * Under ftrl w is a function of (z, n), so rebase puts z where it gives the new w. Where the new w is 0, z
- * keeps its value within [-l1, l1], so that changing nothing changes nothing.
+ * Under ftrl w is a function of (z, n), so rebase puts z where it gives the new w. Where the new w
+ * is 0, z keeps its value within [-l1, l1], so that changing nothing changes nothing.
  *
- * Slots, views and models lie in host memory; a state is read and written a row at a time through the
- * back end, which is off the hot path. */
+ * Slots, views and models lie in host memory; a state is read and written a row at a time through
+ * the back end, which is off the hot path. */
 #include "algos/linear.h"
 
 #include <math.h>

@@ -65,8 +65,8 @@ struct metric { /* of one packed model; NaN where it has no meaning or no rows *
     double auc; /* MARGIN, held-out only */
 };
 
-/* From a state or a view; held: of the held-out rows. Without "@metric" tensors: rows 0, else NaN.
- */
+/* From a state or a view; held: of the held-out rows. Without "@metric" tensors: rows 0, else
+ * NaN. */
 struct metric metrics_read(const struct tensors *ts, const struct shape *sh, uint32_t model,
                            bool held);
 

@@ -15,7 +15,7 @@ static const char *const
     *const gap_words[] = {"fail", "continue", NULL}, *const device_words[] = {"auto", "cpu", NULL},
     *const backend_words[] = {"auto", "openblas", "ref", NULL};
 
-/* Enumerations of the file are read into words of their own and then turned into the job's flags. */
+/* Enumerations are read into words of their own and then turned into the job's flags. */
 struct words {
     uint32_t bad_to, gap, device, backend;
 };
@@ -164,24 +164,15 @@ static enum st set_share(const char *text, double *share, uint64_t *count, struc
 {
     char *end;
     double v = strtod(text, &end);
+    bool percent = end != text && !strcmp(end, "%"), plain = end != text && !*end;
 
-    if (end == text || !(v >= 0))
-        return fail(e, ST_BAD_CONFIG, "must be a share such as 1%%%s, got '%.80s'",
-                    count ? " or a number of records" : "", text);
-    if (!strcmp(end, "%") && v <= 100) {
-        *share = v / 100;
+    if (v >= 0 && ((percent && v <= 100) || (plain && (v < 1 || (v <= 1 && !count))))) {
+        *share = percent ? v / 100 : v;
         if (count)
             *count = 0;
         return ST_OK;
     }
-    if (!*end && (v < 1 || !count)) {
-        *share = v;
-        if (count)
-            *count = 0;
-        return v <= 1 ? ST_OK
-                      : fail(e, ST_BAD_CONFIG, "must be a share such as 1%%, got '%.80s'", text);
-    }
-    if (!*end && v < 1e18) {
+    if (plain && count && v >= 1 && v < 1e18) {
         *count = (uint64_t)v;
         return ST_OK;
     }

@@ -1,11 +1,13 @@
 /* job.h: one training task, read from a YAML file.
  *
- * Every key has a default but `job`, `topic` and `algo`. Scalars are read by the declared type. All problems
- * of a file are reported at once, each as "file:line:column: error: ... (did you mean 'x'?)"; a job that has
- * any is not run. The keys are one table (job_keys), from which parse, `lint` and the manual come; the keys
- * under `options:` are the algorithm's own table, which this layer is handed, since it knows no algorithm.
+ * Every key has a default but `job`, `topic` and `algo`. Scalars are read by the declared type. All
+ * problems of a file are reported at once, each as "file:line:column: error: ... (did you mean
+ * 'x'?)"; a job that has any is not run. The keys are one table (job_keys), from which parse,
+ * `lint` and the manual come; the keys under `options:` are the algorithm's own table, which this
+ * layer is handed, since it knows no algorithm.
  *
- * Owner: the caller owns struct job (about 100 KiB: put it on the heap or make it static). Thread: start. */
+ * Owner: the caller owns struct job (about 100 KiB: put it on the heap or make it static). Thread:
+ * start. */
 #ifndef MILLRACE_JOB_H
 #define MILLRACE_JOB_H
 
@@ -32,16 +34,16 @@ struct feature { /* "price", or "pixels[784]": an array of that width; width 0: 
 };
 
 struct input {
-    uint32_t format; /* enum format */
-    char schema
-        [4096]; /* path of the writer's schema, as the job file says it, resolved against its folder */
+    uint32_t format;   /* enum format */
+    char schema[4096]; /* path of the writer's schema, as the job file says it, resolved against its
+                          folder */
     char label[NAME_MAX_BYTES], weight[NAME_MAX_BYTES], key[NAME_MAX_BYTES],
         time[NAME_MAX_BYTES]; /* "": none */
     struct feature
         feature[FEATURES_MAX]; /* none: every other number of the record, in schema order */
     uint32_t features;
-    uint32_t
-        width; /* of an array feature without its own, of libsvm's id space; 0: taken from the data */
+    uint32_t width; /* of an array feature without its own, of libsvm's id space; 0: taken from the
+                       data */
     struct feature
         column[FEATURES_MAX]; /* csv: names of the fields, in order; none: f0, f1, ... with width */
     uint32_t columns;
@@ -79,15 +81,17 @@ struct job {
     uint32_t models_keep;      /* snapshots kept in the model topic */
 };
 
-/* The options table of an algorithm by name and the size of its struct, or NULL; and all names, for hints. */
+/* The options table of an algorithm by name and the size of its struct, or NULL; and all names, for
+ * hints. */
 struct job_algos {
     const struct opt *(*options)(const char *algo, size_t *bytes);
     const char *const *names;
 };
 
-/* Reads, checks and completes a job. Every problem is printed to `problems` (a line each, nothing else), and
- * the number of them is returned: 0 is a job that may run. `set` holds overrides "path.to.key=value" (n of
- * them, from --set), which win over the file. Unreadable file: one problem. */
+/* Reads, checks and completes a job. Every problem is printed to `problems` (a line each, nothing
+ * else), and the number of them is returned: 0 is a job that may run. `set` holds overrides
+ * "path.to.key=value" (n of them, from --set), which win over the file. Unreadable file: one
+ * problem. */
 uint32_t job_read(struct job *j, const char *file, const char *const *set, uint32_t n,
                   const struct job_algos *algos, FILE *problems);
 

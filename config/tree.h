@@ -1,5 +1,6 @@
-/* tree.h: a YAML file as a tree of nodes with their places; every scalar is text, for its reader to parse by
- * declared type. Anchors, tags, multiple documents, duplicate keys and files over JOB_FILE_BYTES_MAX are errors.
+/* tree.h: a YAML file as a tree of nodes with their places; every scalar is text, for its reader to
+ * parse by declared type. Anchors, tags, multiple documents, duplicate keys and files over
+ * JOB_FILE_BYTES_MAX are errors.
  *
  * Owner: tree_read allocates, tree_free frees all. Thread: start. */
 #ifndef MILLRACE_TREE_H

@@ -106,8 +106,8 @@ void batch_begin(struct batch *t, const struct block *b, uint32_t partition, uin
     t->number = first;
 }
 
-/* The part of a row: fold 0 .. folds-1, or folds: held out. Two hashes, since the held-out ones are the small ones
- * of the first. */
+/* The part of a row: fold 0 .. folds-1, or folds: held out. Two hashes, since the held-out ones are
+ * the small ones of the first. */
 static uint8_t part_of(const struct batch *t, uint32_t row)
 {
     uint64_t h = t->s.keyed ? mix64(t->b->key[row] ^ mix64(t->conf.seed))
@@ -118,7 +118,8 @@ static uint8_t part_of(const struct batch *t, uint32_t row)
     return (uint8_t)((mix64(h) >> 32) * t->conf.folds >> 32);
 }
 
-/* Sorts the rows [at, at + n) of the block by part, stably: order[i] is the row that comes to place i. */
+/* Sorts the rows [at, at + n) of the block by part, stably: order[i] is the row that comes to place
+ * i. */
 static void sort_rows(struct batch *t, uint32_t n)
 {
     uint32_t count[FOLDS_MAX + 2] = {0};

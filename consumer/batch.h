@@ -1,15 +1,18 @@
 /* batch.h: a block as the batches that an algorithm learns.
  *
- * Batch i of a block is its rows [i * batch_rows, ...), the last may be short; so batches are a function of the records alone.
- * Within a batch the rows to learn come first, in folds, and the held-out ones last (algos/rows.h). Which row goes
- * where is decided by a hash of seed and key (keyed blocks: a series is learned or held out as a whole) or of seed,
- * partition and rid; order within each part is the order of the records. Without holdout and folds a batch points into the
- * block; else its rows are copied here.
+ * Batch i of a block is its rows [i * batch_rows, ...), the last may be short; so batches are a
+ * function of the records alone.
+ * Within a batch the rows to learn come first, in folds, and the held-out ones last (algos/rows.h).
+ * Which row goes where is decided by a hash of seed and key (keyed blocks: a series is learned or
+ * held out as a whole) or of seed, partition and rid; order within each part is the order of the
+ * records. Without holdout and folds a batch points into the block; else its rows are copied here.
  *
- * For sparse rows `uniq` and `local` are made here, in time proportional to the entries, not to the id space.
+ * For sparse rows `uniq` and `local` are made here, in time proportional to the entries, not to the
+ * id space.
  *
  * Life init -> (begin -> next*)* -> fini, which is safe on zeroed memory and after a failed init.
- * Owner The rows handed out are borrowed until the next call; they point into the batch and the block, and read only.
+ * Owner The rows handed out are borrowed until the next call; they point into the batch and the
+ * block, and read only.
  * Thread One. Allocation: init alone, as many bytes as batch_bytes says. */
 #ifndef MILLRACE_BATCH_H
 #define MILLRACE_BATCH_H
@@ -50,11 +53,12 @@ MUST enum st batch_init(struct batch *t, const struct block_shape *s, const stru
                         struct err *e);
 void batch_fini(struct batch *t);
 
-/* The block must stay as it is until the last batch is done. first: number of its first batch within the epoch. */
+/* The block must stay as it is until the last batch is done. first: number of its first batch
+ * within the epoch. */
 void batch_begin(struct batch *t, const struct block *b, uint32_t partition, uint32_t epoch,
                  uint64_t first);
-/* Fills *r (r->host == r) and returns true, or false at the end of the block; then t->number is the number of the
- * next block's first batch. */
+/* Fills *r (r->host == r) and returns true, or false at the end of the block; then t->number is the
+ * number of the next block's first batch. */
 bool batch_next(struct batch *t, struct rows *r);
 
 #endif

@@ -1,19 +1,23 @@
-/* broker.h: the broker table: topics, consumers, producers and transactions, as the pipeline needs them.
+/* broker.h: the broker table: topics, consumers, producers and transactions, as the pipeline needs
+ * them.
  *
- * Implementations: `kafka` (librdkafka) and `local` (local:DIR, embedded, on a store table). Both are held
- * to this contract by one suite, tests/conform/broker. The rules R1-R6 that make a publish safe are kept
- * here, not by the callers: group metadata is captured in the assign callback and never fresh (R1), and
- * producer_offsets() refuses while a delivery report is outstanding (R3).
+ * Implementations: `kafka` (librdkafka) and `local` (local:DIR, embedded, on a store table). Both
+ * are held to this contract by one suite, tests/conform/broker. The rules R1-R6 that make a publish
+ * safe are kept here, not by the callers: group metadata is captured in the assign callback and
+ * never fresh (R1), and producer_offsets() refuses while a delivery report is outstanding (R3).
  *
- * Objects broker (one connection: admin and metadata) -> consumers and producers made from it, closed before it.
- * Owner The caller owns the memory of each object (zeroed, of the size in the table). close is safe on zeroed memory,
- *      after a failed open, and is bounded in time.
- * Thread One thread for everything made from one broker object. Library threads never touch our data.
+ * Objects broker (one connection: admin and metadata) -> consumers and producers made from it,
+ * closed before it.
+ * Owner The caller owns the memory of each object (zeroed, of the size in the table). close is safe
+ *      on zeroed memory, after a failed open, and is bounded in time.
+ * Thread One thread for everything made from one broker object. Library threads never touch our
+ * data.
  * Time Timeouts in milliseconds; a call never blocks longer than its timeout plus one second.
- * Errors ST_AGAIN: try again later (no answer in time, leader moving). ST_BAD_CONFIG: a person must act (unknown property,
- *      no such topic, wrong password, not authorised), text with address and remedy. ST_BAD_INPUT: a record the broker
- *      refuses (too large). ST_REVOKED: this consumer is not (any more) the owner. ST_FATAL: this object is
- *      finished, another worker uses the name, or the process must restart. */
+ * Errors ST_AGAIN: try again later (no answer in time, leader moving). ST_BAD_CONFIG: a person must
+ *      act (unknown property, no such topic, wrong password, not authorised), text with address and
+ *      remedy. ST_BAD_INPUT: a record the broker refuses (too large). ST_REVOKED: this consumer is
+ *      not (any more) the owner. ST_FATAL: this object is finished, another worker uses the name,
+ *      or the process must restart. */
 #ifndef MILLRACE_BROKER_H
 #define MILLRACE_BROKER_H
 
@@ -23,8 +27,10 @@
 
 enum record_kind {
     REC_DATA,
-    REC_EOF,   /* offset: the end of what this consumer may read now; comes again when the end has moved */
-    REC_RESET, /* the position does not exist any more (retention, truncation): offset is the one asked for */
+    REC_EOF,   /* offset: the end of what this consumer may read now; comes again when the end has
+                  moved */
+    REC_RESET, /* the position does not exist any more (retention, truncation): offset is the one
+                  asked for */
     REC_ERROR  /* of one partition or all (-1); reason is one of enum broker_error */
 };
 
@@ -37,7 +43,7 @@ struct record { /* borrowed until the next consumer_poll */
     struct bytes key, value;      /* p NULL: null, which is not the same as empty */
     uint16_t topic;               /* index into consumer_conf.topics */
     uint16_t reason;
-    const void *message;          /* the implementation's, for consumer_header */
+    const void *message; /* the implementation's, for consumer_header */
 };
 
 struct header {
@@ -48,7 +54,8 @@ struct header {
 struct broker_conf {
     const char *address; /* local: the folder. kafka: unused, bootstrap.servers is a property */
     const struct props *props;
-    uint64_t queue_bytes; /* memory declared for fetched records of one consumer; queues are sized from it */
+    uint64_t queue_bytes; /* memory declared for fetched records of one consumer; queues are sized
+                             from it */
     bool read_only;       /* local: open beside a writer */
 };
 
@@ -57,8 +64,8 @@ struct consumer_conf {
     uint32_t topics_n;
     const char *group, *instance; /* NULL: no group; partitions are given with consumer_assign */
     bool read_uncommitted;        /* default read_committed */
-    uint32_t wait_ms;             /* longest wait of the broker for new data (fetch.wait.max.ms); 0: 50 */
-    uint64_t queue_bytes;         /* 0: broker_conf's */
+    uint32_t wait_ms;     /* longest wait of the broker for new data (fetch.wait.max.ms); 0: 50 */
+    uint64_t queue_bytes; /* 0: broker_conf's */
 };
 
 struct start { /* where to read on; offset -2: earliest, -1: end */
@@ -73,7 +80,7 @@ struct topic_info {
     bool exists;
     uint32_t partitions;
     int32_t replication;
-    char cleanup_policy[32]; /* "" where it may not be read */
+    char cleanup_policy[32];               /* "" where it may not be read */
     int64_t max_message_bytes, min_insync; /* -1: unknown */
 };
 
@@ -98,50 +105,64 @@ struct broker {
     void (*close)(void *b);
     /* A name that is the same as long as it is the same cluster. Borrowed until close. */
     const char *(*cluster)(void *b);
-    MUST enum st (*topic)(void *b, const char *name, struct topic_info *out, struct err *e); /* absent: exists false, ST_OK */
-    MUST enum st (*topic_create)(void *b, const struct topic_spec *t, struct err *e);        /* exists already: ST_OK */
+    MUST enum st (*topic)(void *b, const char *name, struct topic_info *out,
+                          struct err *e); /* absent: exists false, ST_OK */
+    MUST enum st (*topic_create)(void *b, const struct topic_spec *t,
+                                 struct err *e); /* exists already: ST_OK */
     MUST enum st (*topic_delete)(void *b, const char *name, struct err *e);
     MUST enum st (*partitions_add)(void *b, const char *name, uint32_t total, struct err *e);
-    /* low: first offset that may still be read; high: one past the last. uncommitted: with open transactions,
-     * else the end that read_committed sees. */
-    MUST enum st (*watermarks)(void *b, const char *topic, int32_t partition, bool uncommitted, int64_t *low,
-                               int64_t *high, struct err *e);
+    /* low: first offset that may still be read; high: one past the last. uncommitted: with open
+     * transactions, else the end that read_committed sees. */
+    MUST enum st (*watermarks)(void *b, const char *topic, int32_t partition, bool uncommitted,
+                               int64_t *low, int64_t *high, struct err *e);
     /* The group's committed offsets and metadata of partitions 0 .. n-1; absent: offset -1001. */
-    MUST enum st (*committed)(void *b, const char *group, const char *topic, struct offset_commit *out, uint32_t n,
-                              struct err *e);
+    MUST enum st (*committed)(void *b, const char *group, const char *topic,
+                              struct offset_commit *out, uint32_t n, struct err *e);
 
-    MUST enum st (*consumer_open)(void *c, void *b, const struct consumer_conf *conf, struct err *e);
+    MUST enum st (*consumer_open)(void *c, void *b, const struct consumer_conf *conf,
+                                  struct err *e);
     void (*consumer_close)(void *c); /* a static member stays a member: no LeaveGroup */
-    /* Fills out[max]; *n may be 0. Releases what the call before handed out. Order within a partition is offset order;
-     * events stand where they happened. ST_AGAIN is not used: silence is *n == 0. */
-    MUST enum st (*consumer_poll)(void *c, struct record *out, uint32_t max, int timeout_ms, uint32_t *n, struct err *e);
+    /* Fills out[max]; *n may be 0. Releases what the call before handed out. Order within a
+     * partition is offset order; events stand where they happened. ST_AGAIN is not used: silence is
+     * *n == 0. */
+    MUST enum st (*consumer_poll)(void *c, struct record *out, uint32_t max, int timeout_ms,
+                                  uint32_t *n, struct err *e);
     /* Releases the records of the last poll before the next one. */
     void (*consumer_release)(void *c);
     /* The i-th header of a record of the last poll; false: no more. */
     bool (*consumer_header)(void *c, const struct record *r, uint32_t i, struct header *out);
-    /* What the group did during the last poll; partitions (of all topics, sorted) are borrowed until the next poll. ASSIGNED: the
-     * metadata has been captured and nothing is read yet: call consumer_assign with what has been restored.
-     * REVOKED: publish what is owned, then consumer_assign with none. LOST, FENCED: publish nothing. */
+    /* What the group did during the last poll; partitions (of all topics, sorted) are borrowed
+     * until the next poll. ASSIGNED: the metadata has been captured and nothing is read yet: call
+     * consumer_assign with what has been restored.
+     * REVOKED: publish what is owned, then consumer_assign with none. LOST, FENCED: publish
+     * nothing. */
     enum group_event (*consumer_event)(void *c, const struct start **partitions, uint32_t *n);
-    /* Replaces what is read, always with explicit offsets. In a group only after ASSIGNED (the set may grow), with none after REVOKED or LOST. */
+    /* Replaces what is read, always with explicit offsets. In a group only after ASSIGNED (the set
+     * may grow), with none after REVOKED or LOST. */
     MUST enum st (*consumer_assign)(void *c, const struct start *s, uint32_t n, struct err *e);
     /* Reads partition on from offset; records fetched before are dropped. */
     MUST enum st (*consumer_seek)(void *c, struct start s, struct err *e);
 
-    /* id NULL: idempotent, no transactions. With an id: fences every older producer of that id and ends what it left open. */
-    MUST enum st (*producer_open)(void *p, void *b, const char *id, const char *const *topics, uint32_t topics_n, struct err *e);
+    /* id NULL: idempotent, no transactions. With an id: fences every older producer of that id and
+     * ends what it left open. */
+    MUST enum st (*producer_open)(void *p, void *b, const char *id, const char *const *topics,
+                                  uint32_t topics_n, struct err *e);
     void (*producer_close)(void *p);
     MUST enum st (*producer_begin)(void *p, struct err *e);
-    /* Copies key and value. topic: index into producer_open's topics. partition -1: by hash of the key. timestamp_ms -1: now.
+    /* Copies key and value. topic: index into producer_open's topics. partition -1: by hash of the
+     * key. timestamp_ms -1: now.
      * Blocks while the queue is full. */
-    MUST enum st (*produce)(void *p, uint16_t topic, int32_t partition, struct bytes key, struct bytes value, int64_t timestamp_ms,
-                            const struct header *h, uint32_t headers, struct err *e);
+    MUST enum st (*produce)(void *p, uint16_t topic, int32_t partition, struct bytes key,
+                            struct bytes value, int64_t timestamp_ms, const struct header *h,
+                            uint32_t headers, struct err *e);
     /* Waits until every record is acknowledged. ST_AGAIN: one was not: abort. */
     MUST enum st (*producer_wait)(void *p, int timeout_ms, struct err *e);
-    /* Adds the group's offsets with the metadata that consumer c captured. ST_REVOKED: fenced: abort, own nothing until the next
-     * assignment. CHECKs that nothing is outstanding (R3). */
-    MUST enum st (*producer_offsets)(void *p, void *c, const char *topic, const struct offset_commit *o, uint32_t n, struct err *e);
-    /* Retries inside until the outcome is known. ST_AGAIN: aborted is what it needs; ST_FATAL: exit, a restart settles it. */
+    /* Adds the group's offsets with the metadata that consumer c captured. ST_REVOKED: fenced:
+     * abort, own nothing until the next assignment. CHECKs that nothing is outstanding (R3). */
+    MUST enum st (*producer_offsets)(void *p, void *c, const char *topic,
+                                     const struct offset_commit *o, uint32_t n, struct err *e);
+    /* Retries inside until the outcome is known. ST_AGAIN: aborted is what it needs; ST_FATAL:
+     * exit, a restart settles it. */
     MUST enum st (*producer_commit)(void *p, struct err *e);
     MUST enum st (*producer_abort)(void *p, struct err *e);
 };
@@ -150,7 +171,8 @@ extern const struct broker *const broker_list[];
 extern const uint32_t broker_count;
 extern const struct broker broker_kafka, broker_local;
 
-/* "kafka", "local:DIR": the table, and in *address the part behind the colon (in the text given). NULL: unknown. */
+/* "kafka", "local:DIR": the table, and in *address the part behind the colon (in the text given).
+ * NULL: unknown. */
 const struct broker *broker_find(const char *spec, const char **address);
 
 /* Properties that are ours: a reason why a job may not set this one, or NULL. */

@@ -1,8 +1,10 @@
-/* cli.h: verbs and flags of the command line, as tables: parser, help and suggestions come from them.
+/* cli.h: verbs and flags of the command line, as tables: parser, help and suggestions come from
+ * them.
  *
- * A verb has a struct of flags (as options.h: each flag lives at an offset in it), then takes its other words in
- * argv. "--flag value", "--flag=value", "-f value" and "-fvalue" are the same; a bool flag takes no value; "--"
- * ends flags. Results go to stdout, everything else to stderr. Thread: start. */
+ * A verb has a struct of flags (as options.h: each flag lives at an offset in it), then takes its
+ * other words in argv. "--flag value", "--flag=value", "-f value" and "-fvalue" are the same; a
+ * bool flag takes no value; "--" ends flags. Results go to stdout, everything else to stderr.
+ * Thread: start. */
 #ifndef MILLRACE_CLI_H
 #define MILLRACE_CLI_H
 

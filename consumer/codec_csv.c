@@ -1,6 +1,7 @@
-/* CSV as in RFC 4180: a message holds one line or several, fields are separated by the job's delimiter, and a field may stand in
- * quotes ("" inside is one quote), where delimiters and line ends are text. There is no header line: names come
- * from input.columns, or are f0, f1, ... Blank lines are skipped; blanks round an unquoted number are ignored.
+/* CSV as in RFC 4180: a message holds one line or several, fields are separated by the job's
+ * delimiter, and a field may stand in quotes ("" inside is one quote), where delimiters and line
+ * ends are text. There is no header line: names come from input.columns, or are f0, f1, ... Blank
+ * lines are skipped; blanks round an unquoted number are ignored.
  * An empty field is a missing value. */
 #include "consumer/codec.h"
 

@@ -1,5 +1,6 @@
-/* libsvm: "label index:value index:value ...", a line a row, a message of one line or several. Indices count from 1 and ascend;
- * index i is column i-1. "#" starts a comment. Rows are sparse; the id space is input.width, which only the job knows. */
+/* libsvm: "label index:value index:value ...", a line a row, a message of one line or several.
+ * Indices count from 1 and ascend; index i is column i-1. "#" starts a comment. Rows are sparse;
+ * the id space is input.width, which only the job knows. */
 #include "consumer/codec.h"
 
 #include "config/base/bytes.h"

@@ -200,8 +200,8 @@ enum st consume_accept(struct worker *w, const struct record *r, struct partitio
         TRY(resume_check(w, p, r));
     if (r->offset >= p->high)
         p->high = r->offset + 1;
-    /* smaller offsets are duplicates of a seek; greater ones are markers and compaction: not a loss
-     */
+    /* smaller offsets are duplicates of a seek; greater ones are markers and compaction: not a
+     * loss */
     if (p->phase == PHASE_RUNNING && r->offset >= p->next && r->offset < p->m.end)
         *take = p;
     return ST_OK;

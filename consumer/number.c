@@ -112,7 +112,8 @@ static bool scan(const uint8_t *p, size_t n, struct decimal *d)
     return p == end || ((*p == 'e' || *p == 'E') && exponent(d, p + 1, end));
 }
 
-/* Both factors are exact in a double (digits < 2^53, 10^22 < 2^53 * 2^22), so the one operation rounds once. */
+/* Both factors are exact in a double (digits < 2^53, 10^22 < 2^53 * 2^22), so the one operation
+ * rounds once. */
 static bool simple(const struct decimal *d, double *out)
 {
     static const double pow10[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
@@ -142,8 +143,9 @@ bool number_f64(const uint8_t *p, size_t n, double *out)
     return true;
 }
 
-/* A double that lies between two floats, exactly in the middle, may have been rounded onto the middle: then
- * rounding it again could go the wrong way, and only the text knows. Everywhere else two roundings are one. */
+/* A double that lies between two floats, exactly in the middle, may have been rounded onto the
+ * middle: then rounding it again could go the wrong way, and only the text knows. Everywhere else
+ * two roundings are one. */
 static bool rounds_twice(double v)
 {
     uint64_t bits;

@@ -1,7 +1,8 @@
 /* number.h: decimal text to numbers, the same in every locale.
  *
- * [+-] digits [. digits] [e [+-] digits], or inf, infinity, nan in any case: nothing before or after, no hexadecimal. The
- * result is the nearest number, ties to even, as strtod's; text of more than NUMBER_TEXT_MAX bytes is none.
+ * [+-] digits [. digits] [e [+-] digits], or inf, infinity, nan in any case: nothing before or
+ * after, no hexadecimal. The result is the nearest number, ties to even, as strtod's; text of more
+ * than NUMBER_TEXT_MAX bytes is none.
  * Short numbers (19 digits, small exponents) take no library call.
  *
  * Thread: any. Allocation: none. */

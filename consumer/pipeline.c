@@ -23,8 +23,8 @@ void trigger_fired(struct trigger *t, const struct worker *w)
     t->rows = w->rows;
 }
 
-/* decode, batch, update: one record into its block, and the block into the state when it is full.
- */
+/* decode, batch, update: one record into its block, and the block into the state when it is
+ * full. */
 static enum st take_record(struct worker *w, const struct record *r)
 {
     struct partition *p;
@@ -44,8 +44,8 @@ static enum st take_record(struct worker *w, const struct record *r)
     return ST_OK;
 }
 
-/* A slow, live topic may end blocks by time; that gives up bit-equality of a replay, nothing else.
- */
+/* A slow, live topic may end blocks by time; that gives up bit-equality of a replay, nothing
+ * else. */
 static enum st linger(struct worker *w)
 {
     int64_t now = clock_mono_us();

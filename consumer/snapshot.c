@@ -1,5 +1,5 @@
-/* snapshot.c: models in the model topic: sent inside the owner's transaction, listed and read back.
- */
+/* snapshot.c: models in the model topic: sent inside the owner's transaction, listed and read
+ * back. */
 #include "consumer/snapshot.h"
 
 #include "algos/derive.h"

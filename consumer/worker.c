@@ -68,8 +68,8 @@ static enum st open_topic(struct worker *w)
     return ST_OK;
 }
 
-/* The first record of a topic that has a value: *found, and in r[0], borrowed until the next poll.
- */
+/* The first record of a topic that has a value: *found, and in r[0], borrowed until the next
+ * poll. */
 static enum st first_record(const struct broker *br, void *consumer, uint32_t partitions,
                             struct record *r, bool *found, struct err *e)
 {

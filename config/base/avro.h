@@ -1,8 +1,10 @@
-/* avro.h: Avro's binary primitives, for the small records of our own formats: a long is zigzag, then seven bits a
- * byte, low ones first; a string is its length and its bytes; an array or map is one block: count, items, 0.
+/* avro.h: Avro's binary primitives, for the small records of our own formats: a long is zigzag,
+ * then seven bits a byte, low ones first; a string is its length and its bytes; an array or map is
+ * one block: count, items, 0.
  *
- * Writing goes to memory the caller has sized. Reading is bounds-checked: what does not fit sets `bad`, and every read
- * gives 0 from there on, so a reader checks once, at the end. Thread: any. Source: Avro 1.11 specification. */
+ * Writing goes to memory the caller has sized. Reading is bounds-checked: what does not fit sets
+ * `bad`, and every read gives 0 from there on, so a reader checks once, at the end. Thread: any.
+ * Source: Avro 1.11 specification. */
 #ifndef MILLRACE_AVRO_H
 #define MILLRACE_AVRO_H
 

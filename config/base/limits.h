@@ -8,7 +8,8 @@
 enum {
     /* rows of a block: it ends before the record that would exceed this */
     BLOCK_ROWS = 4096,
-    BLOCK_ROW_ENTRIES = 256, /* of a sparse row on average; a block of wide rows ends at their sum */
+    BLOCK_ROW_ENTRIES =
+        256, /* of a sparse row on average; a block of wide rows ends at their sum */
     BATCH_ROWS_MAX = BLOCK_ROWS,
     PARTITIONS_MAX = 1024, /* of one data topic */
     COLUMNS_MAX = 1 << 24, /* dense columns or sparse id space */

@@ -257,7 +257,8 @@ void aborted_offsets_are_not_committed(void **state)
     assert_int_equal(is.offset, 3);
 }
 
-/* R3: in a child, which has none of the library's threads, so nothing is ever acknowledged there. */
+/* R3: in a child, which has none of the library's threads, so nothing is ever acknowledged
+ * there. */
 void offsets_before_delivery_reports_are_refused(void **state)
 {
     const char *name = new_topic(1, NULL);

@@ -51,8 +51,8 @@ void lab_drop(struct lab *l, struct tensors *state);
 /* A state whose every tensor lies before a guard page (g[TENSORS_MAX]); `base` is unused, so only
  * what goes through tensor.p works on it. Zeroed, then init. */
 MUST enum st lab_guarded_state(struct lab *l, struct tensors *state, struct region *g);
-/* Was anything written between a tensor's end and its guard page (alignment leaves up to 63 bytes)?
- */
+/* Was anything written between a tensor's end and its guard page (alignment leaves up to 63
+ * bytes)? */
 MUST enum st lab_guarded_check(const struct tensors *state, const struct region *g,
                                struct err *why);
 void lab_guarded_drop(struct tensors *state, struct region *g);

@@ -59,8 +59,8 @@ void rows_open(struct rows_room *m, const struct rows_plan *plan);
 void rows_close(struct rows_room *m);
 
 /* Batch `number` of `partition`. Most have 2..rows rows and a held-out tail of 0..30 %; of seven in
- * a row one is empty, one has a single row, one only held-out rows. Some weights are 0, 0.5 or 2.
- */
+ * a row one is empty, one has a single row, one only held-out rows. Some weights are 0, 0.5 or
+ * 2. */
 const struct rows *rows_make(struct rows_room *m, uint32_t partition, uint64_t number);
 /* The same with exactly n rows, `train` of them learned. */
 const struct rows *rows_make_sized(struct rows_room *m, uint32_t partition, uint64_t number,

@@ -11,7 +11,8 @@
 
 enum { D = 40 };
 
-/* Row i of the block has features i, label i, and so on: a row that is moved must take everything along. */
+/* Row i of the block has features i, label i, and so on: a row that is moved must take everything
+ * along. */
 static void make_block(struct block *b, bool sparse, uint32_t n)
 {
     struct block_shape s = block_shape_of(D, sparse);

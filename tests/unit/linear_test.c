@@ -36,8 +36,9 @@ static struct shape sparse(uint32_t d, uint32_t batch)
     return (struct shape){.batch_rows = batch, .slots = 4, .d = {d}, .nnz = {batch * d}, .ny = 1};
 }
 
-/* n rows of d features in [-1, 1) about `centre` in units of `unit`; about `fill` of them are there.
- * y: 1 where the first two sum to more than their mean, or for several classes the largest of them. */
+/* n rows of d features in [-1, 1) about `centre` in units of `unit`; about `fill` of them are
+ * there. y: 1 where the first two sum to more than their mean, or for several classes the largest
+ * of them. */
 static struct table table(uint32_t n, uint32_t d, float fill, float unit, float centre,
                           uint32_t classes)
 {
@@ -110,8 +111,8 @@ static double apart(const struct tensor *a, const struct tensor *b)
 
 /* ---- one step ---- */
 
-/* By hand: w = 0, so z = 0, e = z - y = -y; g = X'e / B; w = -rate g. B is the job's batch, of which
- * these two rows are half. */
+/* By hand: w = 0, so z = 0, e = z - y = -y; g = X'e / B; w = -rate g. B is the job's batch, of
+ * which these two rows are half. */
 static void a_step_of_sgd_is_the_formula(void **state)
 {
     float x[] = {1, 2, 3, 4}, y[] = {10, 20}, weight[] = {1, 0.5f};

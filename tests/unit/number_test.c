@@ -56,7 +56,8 @@ static void random_text_is_rounded_as_strtod_does(void **state)
     }
 }
 
-/* Halfway between two floats: exactly, and a hair above or below, which a double cannot tell from halfway. */
+/* Halfway between two floats: exactly, and a hair above or below, which a double cannot tell from
+ * halfway. */
 static void numbers_between_two_floats_are_rounded_once(void **state)
 {
     (void)state;

@@ -61,8 +61,8 @@ static void normal_numbers_are_the_quantiles_of_their_words(void **state)
     assert_true(worst < 4e-7);
 }
 
-/* Mean, variance and the third and fourth moment of 2^20 numbers lie within five standard errors.
- */
+/* Mean, variance and the third and fourth moment of 2^20 numbers lie within five standard
+ * errors. */
 static void numbers_have_the_moments_of_their_distribution(void **state)
 {
     const uint64_t key[2] = {1, 2};

@@ -1,8 +1,10 @@
-/* support_algo.h: what the unit tests of algorithms share: a back end with scratch, states, views and
- * models made from options that are filled by hand, tables of rows cut into batches, and real data.
+/* support_algo.h: what the unit tests of algorithms share: a back end with scratch, states, views
+ * and models made from options that are filled by hand, tables of rows cut into batches, and real
+ * data.
  *
  * Anything but ST_OK ends the test with the error's text. Data: $MILLRACE_DATA, else ../shared/data
- * beside the checkout; Fashion-MNIST from the Debian package. A loader returns false where it is absent. */
+ * beside the checkout; Fashion-MNIST from the Debian package. A loader returns false where it is
+ * absent. */
 #ifndef MILLRACE_SUPPORT_ALGO_H
 #define MILLRACE_SUPPORT_ALGO_H
 
