@@ -84,21 +84,16 @@ void cpu_scatter(void *self, struct mat src, const uint32_t *row, struct mat dst
 
 MR_CLONES static void words_to_numbers(enum fill_kind k, size_t n, const uint32_t *word, float *out)
 {
-    switch (k) {
-    case FILL_U01:
+    CHECK(k == FILL_U01 || k == FILL_NORMAL || k == FILL_SIGN);
+    if (k == FILL_U01)
         for (size_t j = 0; j < n; j++)
             out[j] = mr_u01(word[j]);
-        return;
-    case FILL_NORMAL:
+    else if (k == FILL_NORMAL)
         for (size_t j = 0; j < n; j++)
             out[j] = mr_normal(word[j]);
-        return;
-    case FILL_SIGN:
+    else
         for (size_t j = 0; j < n; j++)
             out[j] = mr_sign(word[j]);
-        return;
-    }
-    CHECK(!"a fill kind");
 }
 
 void cpu_fill(void *self, enum fill_kind k, const uint64_t key[2], const uint64_t *rid,
