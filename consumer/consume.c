@@ -32,7 +32,7 @@ static void forget_records(struct worker *w)
         p->last_fingerprint = record_fingerprint(p->last);
         p->last = NULL;
     }
-    w->recs = 0;
+    w->recs = w->rec_at = 0;
 }
 
 void worker_disown(struct worker *w)
@@ -61,7 +61,7 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
     case GROUP_REVOKED:
         log_line(LOG_INFO, "partitions revoked", "count=%" PRIu32, n);
         TRY(checkpoint(w, true));
-        st = publish(w, false);
+        st = publish_end(w, publish(w, false));
         if (st != ST_OK && st != ST_AGAIN && st != ST_REVOKED)
             return st;
         worker_disown(w);
@@ -143,7 +143,6 @@ static enum st retention_gap(struct worker *w, struct partition *p)
                     " were removed before they could be read (retention). Set 'retention_gap: "
                     "continue' to go on without them",
                     w->job->topic, p->p, p->next, low - 1);
-    TRY(update(w, p));
     l.end = low;
     TRY(lineage_add(&p->m, l, w->err));
     p->m.lost += (uint64_t)(low - p->next);
@@ -153,7 +152,9 @@ static enum st retention_gap(struct worker *w, struct partition *p)
     return w->br->consumer_seek(w->c, s, w->err);
 }
 
-static enum st consume_event(struct worker *w, struct partition *p, const struct record *r)
+/* *learn: this partition's block comes first; then, except at an end, the event is seen again. */
+static enum st consume_event(struct worker *w, struct partition *p, const struct record *r,
+                             struct partition **learn)
 {
     switch ((enum record_kind)r->kind) {
     case REC_EOF:
@@ -161,9 +162,10 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
             TRY(resume_check(w, p, r));
         if (p)
             p->high = r->offset;
-        if (p && p->phase == PHASE_RUNNING &&
-            r->offset >= p->m.end) /* trailing markers are never delivered */
-            return partition_end(w, p);
+        if (p && p->phase == PHASE_RUNNING && r->offset >= p->m.end) {
+            p->ending = true; /* trailing markers are never delivered */
+            *learn = p;
+        }
         return ST_OK;
     case REC_RESET:
         if (p &&
@@ -172,7 +174,13 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
             p->phase = PHASE_RUNNING;
             w->running++;
         }
-        return p && p->phase == PHASE_RUNNING ? retention_gap(w, p) : ST_OK;
+        if (!p || p->phase != PHASE_RUNNING)
+            return ST_OK;
+        if (p->next > p->m.pos.offset) {
+            *learn = p;
+            return ST_OK;
+        }
+        return retention_gap(w, p);
     case REC_ERROR:
         if (r->reason == BROKER_ERR_TOPIC_GONE)
             return fail(w->err, ST_BAD_CONFIG,
@@ -187,14 +195,15 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
     return ST_OK;
 }
 
-enum st consume_accept(struct worker *w, const struct record *r, struct partition **take)
+enum st consume_accept(struct worker *w, const struct record *r, struct partition **take,
+                       struct partition **learn)
 {
     bool known = r->partition >= 0 && (uint32_t)r->partition < w->partitions;
     struct partition *p = known ? &w->part[r->partition] : NULL;
 
     *take = NULL;
     if (r->kind != REC_DATA)
-        return consume_event(w, p, r);
+        return consume_event(w, p, r, learn);
     CHECK(p);
     if (p->phase == PHASE_CHECKING)
         TRY(resume_check(w, p, r));

@@ -25,14 +25,18 @@ static void bad_record(struct worker *w, struct partition *p, const struct recor
         letters_add(&p->letters, r, at, reason, detail);
 }
 
-enum st decode_over_limit(struct worker *w)
+static bool over_limit(const struct worker *w)
 {
     const struct job *j = w->job;
-    bool over = j->bad_limit_count ? w->bad > j->bad_limit_count
-                                   : w->records >= LIMIT_FROM_RECORDS &&
-                                         (double)w->bad > j->bad_limit * (double)w->records;
 
-    if (!over)
+    if (j->bad_limit_count)
+        return w->bad > j->bad_limit_count;
+    return w->records >= LIMIT_FROM_RECORDS && (double)w->bad > j->bad_limit * (double)w->records;
+}
+
+enum st decode_limit(struct worker *w)
+{
+    if (!w->over_limit)
         return ST_OK;
     return fail(w->err, ST_BAD_INPUT,
                 "%" PRIu64 " of %" PRIu64
@@ -42,35 +46,71 @@ enum st decode_over_limit(struct worker *w)
                 bad_name((enum bad)w->example.reason), w->example.detail);
 }
 
-enum st decode(struct worker *w, struct partition *p, const struct record *r, bool *full)
+/* False: the block has no room for this record; it has to be learned first. */
+static bool decode_record(struct worker *w, struct partition *p, const struct record *r)
 {
     struct block *b = &p->block;
     char detail[DETAIL_BYTES] = "";
     enum bad bad = BAD_NONE;
 
-    CHECK(p->phase == PHASE_RUNNING);
-    *full = b->records >= BLOCK_RECORDS || p->letters.block_n >= LETTERS_BLOCK_BYTES;
-    if (*full)
-        return ST_OK;
-    if (!r->value.p) {
-        p->block_null++;
-    } else {
+    if (b->records >= BLOCK_RECORDS || p->letters.block_n >= LETTERS_BLOCK_BYTES)
+        return false;
+    if (r->value.p)
         bad = w->codec->decode(w->codec_self, r->key, r->value, r->offset, r->timestamp_ms, b,
                                detail);
-        *full = bad == BAD_FULL;
-        if (*full)
-            return ST_OK;
-        if (bad == BAD_NONE) {
-            p->block_good++;
-            p->last = r;
-        } else {
-            bad_record(w, p, r, bad, detail);
-        }
-    }
+    if (bad == BAD_FULL)
+        return false;
     if (!b->records++)
         p->seen_us = clock_mono_us();
     p->next = r->offset + 1;
     w->records++;
     w->bytes += r->value.n;
-    return bad == BAD_NONE ? ST_OK : decode_over_limit(w);
+    if (bad != BAD_NONE) {
+        bad_record(w, p, r, bad, detail);
+        w->over_limit = over_limit(w);
+    } else if (r->value.p) {
+        p->block_good++;
+        p->last = r;
+    } else {
+        w->nulls++;
+    }
+    return true;
+}
+
+/* A slow, live topic may end blocks by time; that gives up bit-equality of a replay, nothing else.
+ */
+static struct partition *lingering(struct worker *w)
+{
+    int64_t now = w->job->batch_linger_ms ? clock_mono_us() : 0;
+
+    for (uint32_t i = 0; now && i < w->partitions; i++) {
+        struct partition *p = &w->part[i];
+
+        if (p->phase == PHASE_RUNNING && p->block.records &&
+            now - p->seen_us >= (int64_t)w->job->batch_linger_ms * 1000)
+            return p;
+    }
+    return NULL;
+}
+
+enum st decode(struct worker *w, struct partition **full)
+{
+    struct partition *p;
+
+    *full = NULL;
+    for (; w->rec_at < w->recs && !w->over_limit; w->rec_at++) {
+        const struct record *r = &w->rec[w->rec_at];
+
+        TRY(consume_accept(w, r, &p, full));
+        if (*full)
+            return ST_OK;
+        if (!p)
+            continue;
+        if (!decode_record(w, p, r) || p->next >= p->m.end) {
+            *full = p;
+            return ST_OK; /* if it was taken, its offset is behind p->next when it comes again */
+        }
+    }
+    *full = lingering(w);
+    return ST_OK;
 }

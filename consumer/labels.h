@@ -1,10 +1,11 @@
 /* labels.h: from the label of a record to the number that algorithms learn.
  *
- * Two ways: without class names a label is a number and stays it; with class names (from the job, or an Avro enum's symbols)
- * it becomes the index of its name, compared as text, or as a number where both are numbers ("1", "+1" and 1.0 are one
- * class).
+ * Two ways: without class names a label is a number and stays it; with class names (from the job,
+ * or an Avro enum's symbols) it becomes the index of its name, compared as text, or as a number
+ * where both are numbers ("1", "+1" and 1.0 are one class).
  *
- * Owner: labels_init takes memory at start, labels_fini frees it, also on zeroed memory. Thread: one. */
+ * Owner: labels_init takes memory at start, labels_fini frees it, also on zeroed memory. Thread:
+ * one. */
 #ifndef MILLRACE_LABELS_H
 #define MILLRACE_LABELS_H
 

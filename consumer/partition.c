@@ -54,18 +54,17 @@ void block_drop(struct worker *w, struct partition *p)
     w->records -= p->block.records;
     letters_drop_block(&p->letters);
     block_clear(&p->block);
-    p->block_good = p->block_bad = p->block_null = 0;
+    p->block_good = p->block_bad = 0;
     p->last = NULL;
     p->next = p->m.pos.offset;
 }
 
-enum st partition_end(struct worker *w, struct partition *p)
+/* [begin, end) is learned: the next epoch, or the end of the job for this partition. */
+static enum st end_epoch(struct worker *w, struct partition *p)
 {
     struct start s = {.partition = (int32_t)p->p, .offset = p->m.begin};
 
-    CHECK(p->phase == PHASE_RUNNING);
-    TRY(update(w, p));
-    p->moved = true;
+    p->ending = false;
     w->checkpoint_now = true;
     if (p->m.pos.epoch + 1 >= p->m.epochs) {
         p->m.flags |= SLOT_DONE;
@@ -78,6 +77,34 @@ enum st partition_end(struct worker *w, struct partition *p)
     p->m.pos.offset = p->next = p->m.begin;
     *partition_batches(p) = 0;
     return w->br->consumer_seek(w->c, s, w->err);
+}
+
+enum st partition_learned(struct worker *w, struct partition *p)
+{
+    struct lineage l = {p->m.pos.run, p->m.pos.epoch, p->m.pos.offset,
+                        p->next,      p->block_good,  LINEAGE_LEARNED};
+
+    CHECK(p->phase == PHASE_RUNNING && p->next >= p->m.pos.offset);
+    *partition_batches(p) = w->batch.number;
+    if (p->next > p->m.pos.offset)
+        TRY(lineage_add(&p->m, l, w->err));
+    p->m.pos.offset = p->next;
+    p->m.trained += p->block_good;
+    p->m.rejected += p->block_bad;
+    if (p->last) {
+        p->last_offset = p->last->offset;
+        p->last_fingerprint = record_fingerprint(p->last);
+        p->last = NULL;
+    }
+    p->m.last_offset = p->last_offset;
+    p->m.last_fingerprint = p->last_fingerprint;
+    w->rows += p->block.n;
+    p->block_good = p->block_bad = 0;
+    w->checkpoint_now |= p->letters.n >= LETTERS_BLOCK_BYTES;
+    p->letters.block_n = p->letters.block_count = 0;
+    p->moved = true;
+    block_clear(&p->block);
+    return p->ending || p->next >= p->m.end ? end_epoch(w, p) : ST_OK;
 }
 
 static void stop_partition(struct worker *w, struct partition *p)

@@ -23,98 +23,76 @@ void trigger_fired(struct trigger *t, const struct worker *w)
     t->rows = w->rows;
 }
 
-/* decode, batch, update: one record into its block, and the block into the state when it is
- * full. */
-static enum st take_record(struct worker *w, const struct record *r)
-{
-    struct partition *p;
-    bool full;
-
-    TRY(consume_accept(w, r, &p));
-    if (!p)
-        return ST_OK;
-    TRY(decode(w, p, r, &full));
-    if (full) {
-        TRY(update(w, p));
-        TRY(decode(w, p, r, &full));
-        CHECK(!full);
-    }
-    if (p->next >= p->m.end)
-        return partition_end(w, p);
-    return ST_OK;
-}
-
-/* A slow, live topic may end blocks by time; that gives up bit-equality of a replay, nothing
- * else. */
-static enum st linger(struct worker *w)
-{
-    int64_t now = clock_mono_us();
-
-    for (uint32_t i = 0; w->job->batch_linger_ms && i < w->partitions; i++) {
-        struct partition *p = &w->part[i];
-
-        if (p->phase == PHASE_RUNNING && p->block.records &&
-            now - p->seen_us >= (int64_t)w->job->batch_linger_ms * 1000)
-            TRY(update(w, p));
-    }
-    return ST_OK;
-}
-
-/* After a refused publish nothing is owned until the group assigns anew; that is not an error. */
-static enum st save(struct worker *w, bool publish_too, bool with_snapshot)
-{
-    enum st st;
-
-    TRY(checkpoint(w, publish_too));
-    trigger_fired(&w->checkpoint, w);
-    if (!publish_too)
-        return ST_OK;
-    st = publish(w, with_snapshot);
-    trigger_fired(&w->publish, w);
-    if (with_snapshot && st == ST_OK)
-        trigger_fired(&w->snapshot, w);
-    if (st == ST_AGAIN || st == ST_REVOKED)
-        log_line(LOG_WARN, "publish did not happen", "reason=\"%s\"", w->err->text);
-    if (st == ST_REVOKED)
-        worker_disown(w);
-    return st == ST_AGAIN || st == ST_REVOKED ? ST_OK : st;
-}
-
 static bool finished(const struct worker *w)
 {
-    return worker_stop || (w->max_rows && w->rows >= w->max_rows) ||
+    return worker_stop || w->over_limit || (w->max_rows && w->rows >= w->max_rows) ||
            (w->owned && w->done + w->stopped == w->partitions);
+}
+
+struct saving {
+    bool checkpoint, publish, snapshot;
+};
+
+/* What is to be saved now. At the end everything is; a snapshot only if it would be a new one. */
+static struct saving due(struct worker *w, bool last)
+{
+    bool new_model = worker_trained(w) != w->version_records;
+    struct saving s;
+
+    s.snapshot = w->owner && (last ? new_model : trigger_due(&w->snapshot, w) && new_model);
+    s.publish = last || s.snapshot || trigger_due(&w->publish, w);
+    s.checkpoint = s.publish || w->checkpoint_now || trigger_due(&w->checkpoint, w);
+    if (s.checkpoint)
+        trigger_fired(&w->checkpoint, w);
+    if (s.publish)
+        trigger_fired(&w->publish, w);
+    if (s.snapshot)
+        trigger_fired(&w->snapshot, w);
+    return s;
+}
+
+/* A publish that did not happen is no error: what it would have sent stays dirty. After a refused
+ * one nothing is owned until the group assigns anew. */
+static enum st unless_refused(struct worker *w, enum st st)
+{
+    if (st != ST_AGAIN && st != ST_REVOKED)
+        return st;
+    log_line(LOG_WARN, "publish did not happen", "reason=\"%s\"", w->err->text);
+    if (st == ST_REVOKED)
+        worker_disown(w);
+    return ST_OK;
 }
 
 enum st pipeline_run(struct worker *w)
 {
-    enum st st = ST_OK, last;
-    bool due;
+    struct partition *p;
+    struct saving s;
+    struct rows r;
+    enum st st;
+    bool last;
 
-    while (st == ST_OK && !finished(w)) {
+    do {
         st = consume(w);
-        for (uint32_t i = 0; st == ST_OK && i < w->recs; i++)
-            st = take_record(w, &w->rec[i]);
-        if (st == ST_OK)
-            st = linger(w);
-        due = w->owner && trigger_due(&w->snapshot, w);
-        if (st == ST_OK && (due || trigger_due(&w->publish, w)))
-            st = save(w, true, due);
-        else if (st == ST_OK && (w->checkpoint_now || trigger_due(&w->checkpoint, w)))
-            st = save(w, false, false);
-        progress_line(w, false);
-    }
-    /* Bad input is no reason to lose what was learned before it. Anything else is: the checkpoint
-     * is the retry. */
-    if (st == ST_OK || st == ST_BAD_INPUT) {
-        struct err why = *w->err;
-
-        last = save(w, true, w->owner && worker_trained(w) != w->version_records);
-        if (st == ST_OK)
-            st = last;
-        else
-            *w->err = why;
-    }
-    progress_line(w, true);
-    return st;
+        while (st == ST_OK && (st = decode(w, &p)) == ST_OK && p) {
+            batch(w, p);
+            while (st == ST_OK && batch_next(&w->batch, &r))
+                st = update(w, p, &r);
+            if (st == ST_OK)
+                st = partition_learned(w, p);
+        }
+        last = finished(w);
+        s = due(w, last);
+        if (st == ST_OK && s.checkpoint)
+            st = checkpoint(w, s.publish);
+        if (st == ST_OK && s.publish) {
+            st = publish(w, s.snapshot);
+            if (st == ST_OK && s.snapshot)
+                st = merge(w);
+            if (st == ST_OK && s.snapshot)
+                st = snapshot(w);
+            st = unless_refused(w, publish_end(w, st));
+        }
+        progress_line(w, last);
+    } while (st == ST_OK && !last);
+    return st == ST_OK ? decode_limit(w) : st;
 }

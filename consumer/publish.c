@@ -6,7 +6,6 @@
  * the order of records is the order of owners and of positions. */
 #include "config/base/log.h"
 #include "consumer/deadletter.h"
-#include "consumer/snapshot.h"
 #include "consumer/worker.h"
 
 #include <inttypes.h>
@@ -57,11 +56,11 @@ static enum st produce_letter(void *arg, const struct dead_letter *d, struct err
     return letter_send(s->w->br, s->w->producer, TOPIC_DEAD, s->w->job->topic, d, e);
 }
 
-static enum st produce_all(struct worker *w, uint32_t *n, bool with_snapshot)
+static enum st produce_all(struct worker *w)
 {
     struct offset_commit *o = w->offsets;
+    uint32_t n = 0;
 
-    *n = 0;
     for (uint32_t i = 0; i < w->partitions; i++) {
         struct partition *p = &w->part[i];
         struct sending s = {w, p->sent};
@@ -72,32 +71,34 @@ static enum st produce_all(struct worker *w, uint32_t *n, bool with_snapshot)
             TRY(produce_slot(w, p));
             TRY(checkpoint_dead_scan(w->cp, p->p, p->m.pos, produce_letter, &s, w->err));
         }
-        o[*n].partition = (int32_t)i;
-        o[*n].offset =
+        o[n].partition = (int32_t)i;
+        o[n].offset =
             p->m.pos.epoch ? p->m.end : p->m.pos.offset; /* tools see lag 0 in later epochs */
-        snprintf(o[*n].metadata, sizeof o[*n].metadata,
+        snprintf(o[n].metadata, sizeof o[n].metadata,
                  "%" PRIu32 ":%" PRIu32 ":%" PRId64 ":%" PRIu32 ":%" PRIu32, p->m.pos.run,
                  p->m.pos.epoch, p->m.pos.offset, p->m.round, p->m.flags);
-        ++*n;
+        n++;
     }
-    if (!with_snapshot)
-        return ST_OK;
-    TRY(merge(w));
-    return snapshot_send(w, TOPIC_MODELS);
+    w->offsets_n = n;
+    return ST_OK;
 }
 
-static enum st transaction(struct worker *w, bool with_snapshot)
+uint64_t worker_trained(const struct worker *w)
 {
-    uint32_t n;
+    uint64_t n = 0;
 
-    TRY(produce_all(w, &n, with_snapshot));
-    TRY(w->br->producer_wait(w->producer, WAIT_MS, w->err));
-    TRY(w->br->producer_offsets(w->producer, w->c, w->job->topic, w->offsets, n, w->err));
-    return w->br->producer_commit(w->producer, w->err);
+    for (uint32_t i = 0; i < w->partitions; i++)
+        n += w->part[i].m.trained;
+    return n;
 }
 
 static void committed(struct worker *w)
 {
+    if (w->sent_version) {
+        w->version = w->sent_version;
+        w->version_records = worker_trained(w);
+    }
+    w->sent_version = 0;
     for (uint32_t i = 0; i < w->partitions; i++) {
         struct partition *p = &w->part[i];
 
@@ -110,38 +111,43 @@ static void committed(struct worker *w)
     }
 }
 
-uint64_t worker_trained(const struct worker *w)
+enum st publish(struct worker *w, bool always)
 {
-    uint64_t n = 0;
-
-    for (uint32_t i = 0; i < w->partitions; i++)
-        n += w->part[i].m.trained;
-    return n;
-}
-
-enum st publish(struct worker *w, bool with_snapshot)
-{
-    uint64_t version = w->version;
-    struct err why;
-    bool any = with_snapshot;
-    enum st st;
-
+    CHECK(!w->publishing);
     for (uint32_t i = 0; i < w->partitions; i++) {
         CHECK(!w->part[i].moved); /* only what a checkpoint holds may leave */
-        any |= w->part[i].unsent;
+        always |= w->part[i].unsent;
     }
-    if (!any || !w->owned)
+    if (!always || !w->owned)
         return ST_OK;
-    TRY(w->br->producer_begin(w->producer, w->err));
-    st = transaction(w, with_snapshot);
+    TRY(w->br->producer_begin(w->producer, w->err)); /* (1) */
+    w->publishing = true;
+    return produce_all(w); /* (2) */
+}
+
+static enum st commit(struct worker *w)
+{
+    TRY(w->br->producer_wait(w->producer, WAIT_MS, w->err)); /* (3) */
+    TRY(w->br->producer_offsets(w->producer, w->c, w->job->topic, w->offsets, w->offsets_n,
+                                w->err));               /* (4) */
+    return w->br->producer_commit(w->producer, w->err); /* (5) */
+}
+
+enum st publish_end(struct worker *w, enum st st)
+{
+    struct err why;
+
+    if (!w->publishing)
+        return st;
+    w->publishing = false;
+    if (st == ST_OK)
+        st = commit(w);
     if (st == ST_OK) {
         committed(w);
-        if (with_snapshot)
-            w->version_records = worker_trained(w);
         return ST_OK;
     }
     why = *w->err;
-    w->version = version;
+    w->sent_version = 0;
     if (w->br->producer_abort(w->producer, w->err) != ST_OK)
         return ST_FATAL; /* a restart settles it: init ends what was left open */
     *w->err = why;

@@ -271,7 +271,7 @@ static enum st publish_empty(struct worker *w)
 
     TRY(checkpoint(w, true));
     for (int i = 0; st == ST_AGAIN && i < PUBLISH_TRIES; i++)
-        st = publish(w, false);
+        st = publish_end(w, publish(w, false));
     if (st == ST_AGAIN)
         return fail(w->err, ST_FATAL, "the first slots could not be published in %d tries: %s",
                     PUBLISH_TRIES, strdupa(w->err->text));

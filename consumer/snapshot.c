@@ -271,7 +271,7 @@ enum st model_derive(const struct ctx *x, const struct algo *a, const struct ten
     return ST_OK;
 }
 
-enum st snapshot_send(struct worker *w, uint16_t topic)
+enum st snapshot(struct worker *w)
 {
     struct model *m = calloc(1, sizeof *m);
     _Alignas(64) uint8_t derive_opts[OPTS_BYTES_MAX] = {0};
@@ -290,9 +290,9 @@ enum st snapshot_send(struct worker *w, uint16_t topic)
     if (st == ST_OK)
         st = model_encode(m, &b, w->err);
     if (st == ST_OK)
-        st = model_send(w->br, w->producer, topic, m, &b, w->job->models_keep, w->err);
+        st = model_send(w->br, w->producer, TOPIC_MODELS, m, &b, w->job->models_keep, w->err);
     if (st == ST_OK)
-        w->version = m->version; /* publish() takes it back if the transaction fails */
+        w->sent_version = m->version; /* it counts once the transaction is committed */
     free(b.manifest);
     free(b.body);
     model_fini(m);

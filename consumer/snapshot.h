@@ -95,8 +95,5 @@ MUST enum st model_list(const struct broker *br, void *b, const char *topic,
 /* Before a new owner publishes: the newest version in the topic into w->version (R4 holds for this
  * topic too). */
 MUST enum st snapshot_restore(struct worker *w, enum st (*meanwhile)(void *arg));
-/* Derives the best model from w->view, which merge() has just made, and puts it into the open
- * transaction. */
-MUST enum st snapshot_send(struct worker *w, uint16_t topic);
 
 #endif

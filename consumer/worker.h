@@ -46,6 +46,7 @@ struct partition {
     uint32_t p;
     enum phase phase;
     bool moved, unsent;   /* since the last checkpoint; since the last committed publish */
+    bool ending;          /* the end of [begin, end) has been seen */
     struct position sent; /* of the slot as last published: dead letters before it have left */
     struct tensors state;
     struct manifest m;
@@ -53,10 +54,10 @@ struct partition {
         *unpublished; /* per chunk: last hash; bits for the checkpoint; bits for the publish */
     struct block block;
     struct letters letters;
-    int64_t next;    /* offset expected next from the consumer */
-    int64_t high;    /* last known end of the partition, for lag */
-    int64_t seen_us; /* when a record was last added to the block */
-    uint64_t block_good, block_bad, block_null, nulls;
+    int64_t next;                   /* offset expected next from the consumer */
+    int64_t high;                   /* last known end of the partition, for lag */
+    int64_t seen_us;                /* when a record was last added to the block */
+    uint64_t block_good, block_bad; /* records of the block */
     const struct record *last; /* last good record of this block within the current poll, or NULL */
     int64_t last_offset;       /* the same, once its poll is over */
     uint64_t last_fingerprint;
@@ -93,17 +94,19 @@ struct worker {
     uint32_t partitions;              /* of the data topic */
     struct partition *part;           /* [partitions] */
     struct record *rec;               /* [POLL_RECORDS_MAX] of the current poll */
-    uint32_t recs;
-    uint8_t *chunk_record;         /* [CHUNK_HEAD + CHUNK_BYTES]: one chunk on its way out */
-    struct offset_commit *offsets; /* [partitions] */
+    uint32_t recs, rec_at;            /* how many; the next to decode */
+    uint8_t *chunk_record;            /* [CHUNK_HEAD + CHUNK_BYTES]: one chunk on its way out */
+    struct offset_commit *offsets;    /* [partitions] */
+    uint32_t offsets_n;
     uint32_t owned, running, done, stopped; /* counts of partitions */
     struct trigger checkpoint, publish, snapshot;
-    uint64_t rows, records, bad, bytes; /* of this process, since start */
-    uint64_t version,
-        version_records; /* of the newest snapshot in the model topic; records it learned */
-    bool quiet, until_end, checkpoint_now, owner; /* owner: of partition 0: publishes snapshots */
-    uint64_t max_rows;                            /* stop after so many; 0: no bound */
-    struct tensors declared;                      /* a state's layout, not allocated */
+    uint64_t rows, records, bad, nulls, bytes; /* of this process, since start */
+    uint64_t version, version_records; /* newest snapshot in the model topic; records it learned */
+    uint64_t sent_version;             /* in the open transaction; 0: none */
+    bool quiet, until_end, checkpoint_now, over_limit, publishing,
+        owner;               /* owner: of partition 0: publishes snapshots */
+    uint64_t max_rows;       /* stop after so many; 0: no bound */
+    struct tensors declared; /* a state's layout, not allocated */
     struct tensors view;
     struct fold fold;
     struct bad_example {
@@ -150,36 +153,44 @@ MUST enum st restore_partitions(struct worker *w, const struct start *assigned, 
  * partition. */
 MUST enum st consume(struct worker *w);
 void worker_disown(struct worker *w); /* drops every state; own nothing until the next assignment */
-/* Settles events, resume check, gaps and duplicates; *take: the partition that this record
- * continues, or NULL. */
 uint64_t record_fingerprint(const struct record *r); /* XXH64 of timestamp, key, value */
-MUST enum st consume_accept(struct worker *w, const struct record *r, struct partition **take);
+/* Settles events, resume check, gaps and duplicates. *take: the partition that this record
+ * continues, or NULL; *learn: the partition whose block has to be learned before anything else
+ * happens to it. */
+MUST enum st consume_accept(struct worker *w, const struct record *r, struct partition **take,
+                            struct partition **learn);
 
-/* decode.c: appends one record to its partition's block; *full: learn the block first, then give it
- * again. */
-MUST enum st decode(struct worker *w, struct partition *p, const struct record *r, bool *full);
-MUST enum st decode_over_limit(struct worker *w); /* ST_BAD_INPUT: too many bad records */
+/* decode.c: the records of the last poll into blocks, until one has to be learned: that partition,
+ * or NULL: all records are taken. A record that found no room is taken at the next call. */
+MUST enum st decode(struct worker *w, struct partition **full);
+MUST enum st decode_limit(struct worker *w); /* ST_BAD_INPUT: there were too many bad records */
 
-/* update.c: test, then train: learns the block and moves the position to its edge. */
-MUST enum st update(struct worker *w, struct partition *p);
+/* update.c: the block's batches one after another (batch_next), each scored, then learned. */
+void batch(struct worker *w, struct partition *p);
+MUST enum st update(struct worker *w, struct partition *p, const struct rows *r);
 
-/* partition.c: one synced batch for all partitions that moved; to_publish: and for those that the
- * next publish sends. */
-MUST enum st checkpoint(struct worker *w, bool to_publish);
-MUST enum st partition_end(struct worker *w,
-                           struct partition *p); /* end of an epoch, or of the job, reached */
+/* partition.c: the block is learned: the position moves to its edge, at the end of the range to the
+ * next epoch. */
+MUST enum st partition_learned(struct worker *w, struct partition *p);
 void block_drop(struct worker *w, struct partition *p); /* forgets what was not learned */
 uint64_t *partition_batches(struct partition *p);       /* number of the next batch: "@batch" */
+/* One synced batch for all partitions that moved; to_publish: and for those that the next publish
+ * sends. */
+MUST enum st checkpoint(struct worker *w, bool to_publish);
 
-/* publish.c: slots, models, dead letters and offsets in one transaction (R3). ST_REVOKED: own
- * nothing now. */
-MUST enum st publish(struct worker *w, bool with_snapshot);
+/* publish.c: slots and dead letters into a new transaction, if there are any, or always. */
+MUST enum st publish(struct worker *w, bool always);
+/* Commits it with the group's offsets if st is ST_OK, else aborts it. ST_AGAIN: it did not happen;
+ * ST_REVOKED: nor will it, own nothing until the next assignment. */
+MUST enum st publish_end(struct worker *w, enum st st);
+/* Records that the states in memory have learned. */
+uint64_t worker_trained(const struct worker *w);
 
 /* merge.c: fold of all partitions' states, in partition order, into w->view. */
 MUST enum st merge(struct worker *w);
 
-/* publish.c: records that the states in memory have learned, all runs and epochs. */
-uint64_t worker_trained(const struct worker *w);
+/* snapshot.c: the best model of w->view, which merge() has just made, into the open transaction. */
+MUST enum st snapshot(struct worker *w);
 
 /* pipeline.c */
 MUST enum st pipeline_run(struct worker *w);

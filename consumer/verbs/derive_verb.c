@@ -1,5 +1,5 @@
-/* derive.c: millrace derive: another model from the slots of a job, no data read: any k, any packed
- * model. */
+/* derive_verb.c: millrace derive: another model from the slots of a job, no data read: any k, any
+ * packed model. */
 #include "algos/derive.h"
 #include "algos/fold.h"
 #include "consumer/export.h"
