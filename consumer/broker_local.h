@@ -216,8 +216,8 @@ void batch_head(struct bytes batch, struct log_head *h);
 MUST enum st batch_check(const struct local_part *p, struct bytes key, struct bytes value,
                          struct log_head *h, struct err *e);
 /* Reads the record at *at of a checked batch and moves *at behind it. */
-MUST enum st log_batch_next(const struct local_part *p, const struct log_head *h, struct bytes batch,
-                        size_t *at, struct log_record *r, struct err *e);
+MUST enum st log_batch_next(const struct local_part *p, const struct log_head *h,
+                            struct bytes batch, size_t *at, struct log_record *r, struct err *e);
 /* The i-th of a record's headers; end: of anything that holds them. */
 bool batch_header(const uint8_t *headers, const uint8_t *end, uint32_t i, struct header *out);
 

@@ -320,7 +320,7 @@ static void take_header(struct cursor *c, struct header *out)
 }
 
 enum st log_batch_next(const struct local_part *p, const struct log_head *h, struct bytes batch,
-                   size_t *at, struct log_record *r, struct err *e)
+                       size_t *at, struct log_record *r, struct err *e)
 {
     struct cursor c = {batch.p + *at, batch.p + batch.n};
     uint64_t body = take_varint(&c), time, delta, headers;
