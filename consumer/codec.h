@@ -50,6 +50,8 @@ struct decoded { /* what the codec found out about itself at open */
 struct codec {
     const char *name, *summary;
     size_t self_bytes;
+    /* a sample settles more than widths (framing): give one wherever the topic has a record */
+    bool samples;
     /* sample: value of a first record of the topic or {0}: widths that the job leaves open are
      * taken from it (ST_AGAIN: a sample is needed and none was given). need_label: the algorithm
      * cannot do without; else a label that the records do not have is no error, and rows have none

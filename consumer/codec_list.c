@@ -1,5 +1,13 @@
 #include "consumer/codec.h"
+
+static const struct codec *const codecs[] = {
+    [FORMAT_AVRO] = &codec_avro,
+    [FORMAT_CSV] = &codec_csv,
+    [FORMAT_LIBSVM] = &codec_libsvm,
+};
+
 const struct codec *codec_find(uint32_t format)
 {
-    return format == FORMAT_CSV ? &codec_csv : &codec_libsvm;
+    CHECK(format < sizeof codecs / sizeof *codecs);
+    return codecs[format];
 }

@@ -78,16 +78,10 @@ void labels_fini(struct labels *l)
     memset(l, 0, sizeof *l);
 }
 
-bool labels_number(const struct labels *l, double v, float *y)
+bool labels_find(const struct labels *l, double v, float *y)
 {
     uint32_t at;
 
-    if (!l->n) {
-        *y = (float)v;
-        if (l->limit)
-            return v >= 0 && v < l->limit && v == floor(v);
-        return isfinite(*y);
-    }
     if (!find_number(l, v, &at))
         return false;
     *y = (float)at;

@@ -11,6 +11,8 @@
 
 #include "config/job.h"
 
+#include <math.h>
+
 struct labels {
     uint32_t n;     /* classes; 0: numbers */
     uint32_t limit; /* numbers: 0 any finite one, else an integer 0 .. limit-1 */
@@ -24,8 +26,19 @@ MUST enum st labels_init(struct labels *l, const char (*name)[CLASS_NAME_BYTES],
                          struct err *e);
 void labels_fini(struct labels *l);
 
+bool labels_find(const struct labels *l, double v, float *y); /* among classes */
+
 /* false: no such class (BAD_LABEL). */
-bool labels_number(const struct labels *l, double v, float *y);
+static inline bool labels_number(const struct labels *l, double v, float *y)
+{
+    if (l->n)
+        return labels_find(l, v, y);
+    *y = (float)v;
+    if (l->limit)
+        return v >= 0 && v < l->limit && v == (double)(uint32_t)v;
+    return fabsf(*y) < INFINITY;
+}
+
 bool labels_text(const struct labels *l, const uint8_t *p, size_t n, float *y);
 
 /* The names into name[CLASS_NAMES_MAX], zeroed memory; and their hash, from seed. */

@@ -104,7 +104,9 @@ enum st codec_open_sampled(const struct input *in, const struct broker *br, void
     bool found = false;
     void *consumer;
 
-    if (st != ST_AGAIN)
+    bool needed = st == ST_AGAIN;
+
+    if (!needed && (st != ST_OK || !codec->samples))
         return st;
     codec->close(codec_self);
     memset(codec_self, 0, codec->self_bytes);
@@ -114,11 +116,11 @@ enum st codec_open_sampled(const struct input *in, const struct broker *br, void
     st = br->consumer_open(consumer, b, &c, e);
     if (st == ST_OK)
         st = first_record(br, consumer, partitions, &r, &found, e);
-    if (st == ST_OK && found)
-        st = codec->open(codec_self, in, need_label, r.value, out, e);
+    if (st == ST_OK && (found || !needed))
+        st = codec->open(codec_self, in, need_label, found ? r.value : (struct bytes){0}, out, e);
     br->consumer_close(consumer);
     free(consumer);
-    if (st == ST_OK && !found)
+    if (st == ST_OK && needed && !found)
         return fail(e, ST_BAD_CONFIG,
                     "topic %s is empty, so the number of features cannot be taken from its first "
                     "record: load data first, or set input.width",
