@@ -400,23 +400,19 @@ static enum st get_tensors(struct avro_in *in, struct model *m, struct err *e)
 static const uint8_t *open_container(const uint8_t *p, size_t n, size_t *record_n)
 {
     struct avro_in in = {p, p + n, false};
-    const uint8_t *magic = avro_bytes(&in, 4), *sync, *record;
+    const uint8_t *magic = avro_bytes(&in, 4), *text, *sync, *record;
     char key[32], codec[16];
     bool same = false;
 
     if (!magic || memcmp(magic, "Obj\1", 4) || avro_count(&in, 2) != 2)
         return NULL;
-    for (int i = 0; i < 2; i++) {
-        avro_string(&in, key, sizeof key);
-        if (!strcmp(key, "avro.schema")) {
-            uint64_t len = avro_count(&in, 1 << 16);
-            const uint8_t *text = avro_bytes(&in, len);
-
-            same = text && len == sizeof schema - 1 && !memcmp(text, schema, len);
-        } else {
-            avro_string(&in, codec, sizeof codec);
-        }
-    }
+    avro_string(&in, key, sizeof key);
+    same = !strcmp(key, "avro.schema") && avro_count(&in, 1 << 16) == sizeof schema - 1;
+    text = avro_bytes(&in, same ? sizeof schema - 1 : 0);
+    same = same && text && !memcmp(text, schema, sizeof schema - 1);
+    avro_string(&in, key, sizeof key);
+    avro_string(&in, codec, sizeof codec);
+    same = same && !strcmp(key, "avro.codec") && !strcmp(codec, "null");
     avro_count(&in, 0);
     sync = avro_bytes(&in, SYNC_BYTES);
     if (!same || !sync || avro_count(&in, 1) != 1)
