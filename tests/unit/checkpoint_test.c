@@ -42,6 +42,51 @@ static void a_dropped_partition_is_gone_with_its_letters(void **state)
     checkpoint_close(job.cp);
 }
 
+static void a_chunk_of_zeros_leaves_the_store(void **state)
+{
+    const struct slot_chunk zero = {0, 0, 0};
+    const char *dir = made("zero", 7);
+    void *s = calloc(1, store_rocksdb.self_bytes);
+    const struct bytes key = {(const uint8_t *)"c/00001/000003", 14};
+    struct bytes v;
+    struct err e;
+
+    (void)state;
+    assert_non_null(s);
+    fresh(&job);
+    job.cp = opened(dir, 0);
+    stands_at(&job, 7);
+    assert_int_equal(job.m[1].chunk[3].bytes, CHUNK);
+    assert_int_equal(step(&job, 8, &e), ST_OK);
+    stands_at(&job, 8);
+    assert_memory_equal(&job.m[1].chunk[3], &zero, sizeof zero);
+    checkpoint_close(job.cp);
+    assert_int_equal(store_rocksdb.open(s, dir, STORE_READ_ONLY, &e), ST_OK);
+    assert_int_equal(store_rocksdb.get(s, key, &v, &e), ST_OK);
+    assert_null(v.p);
+    store_rocksdb.close(s);
+    free(s);
+}
+
+static void letters_published_in_the_commit_that_adds_them_do_not_stay(void **state)
+{
+    struct dead_letter d = {.reason = "r", .detail = ""};
+    struct found f = {.p = 0};
+    struct err e;
+
+    (void)state;
+    fresh(&job);
+    job.cp = opened(temp_path("same"), 0);
+    checkpoint_begin(job.cp);
+    assert_int_equal(checkpoint_dead(job.cp, &d, &e), ST_OK);
+    checkpoint_dead_published(job.cp, 0, (struct position){0, 0, 1});
+    assert_int_equal(checkpoint_commit(job.cp, &e), ST_OK);
+    assert_int_equal(
+        checkpoint_dead_scan(job.cp, 0, (struct position){9, 0, 0}, take_letter, &f, &e), ST_OK);
+    assert_int_equal(f.next, 0);
+    checkpoint_close(job.cp);
+}
+
 static void the_encoded_manifest_is_there_until_the_next_begin(void **state)
 {
     struct slot_chunk chunk[CHUNKS];
@@ -197,6 +242,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(state_and_position_come_back_together),
         cmocka_unit_test(a_dropped_partition_is_gone_with_its_letters),
+        cmocka_unit_test(a_chunk_of_zeros_leaves_the_store),
+        cmocka_unit_test(letters_published_in_the_commit_that_adds_them_do_not_stay),
         cmocka_unit_test(the_encoded_manifest_is_there_until_the_next_begin),
         cmocka_unit_test(other_clusters_jobs_and_workers_are_refused),
         cmocka_unit_test(a_store_of_something_else_is_refused),
