@@ -11,5 +11,7 @@ int main(int argc, char **argv)
     struct err e;
     enum st st = algos_check(&e);
 
+    if (st == ST_OK)
+        st = compute_check(&e);
     return st == ST_OK ? cli_main(verbs, argc, argv) : cli_fail(st, &e);
 }
