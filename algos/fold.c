@@ -10,8 +10,8 @@ static bool is_runtime(const struct tdecl *d)
     return *d->name == '@';
 }
 
-/* What a state's tensor is in the view. The bytes of a view are not chunked, so marks mean nothing.
- */
+/* What a state's tensor is in the view. The bytes of a view are not chunked, so marks mean
+ * nothing. */
 static struct tdecl in_view(const struct tensors *state, uint32_t i)
 {
     struct tdecl d = state->t[i].d;

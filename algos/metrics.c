@@ -60,8 +60,8 @@ struct sums {
     double s[METRIC_N][MODELS_MAX];
 };
 
-/* What one row adds, given its weight, its label and a number x: a loss, an output, or the label.
- */
+/* What one row adds, given its weight, its label and a number x: a loss, an output, or the
+ * label. */
 static inline double term_x(float w, float y, float x)
 {
     (void)y;

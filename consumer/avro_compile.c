@@ -1,4 +1,5 @@
-/* Second half of the compiler: the schema is walked in the order of its bytes and becomes operations. */
+/* Second half of the compiler: the schema is walked in the order of its bytes and becomes
+ * operations. */
 #include "consumer/avro_compile.h"
 
 #include "config/base/bytes.h"
@@ -31,7 +32,8 @@ static enum st no_memory(struct avro_compiler *c)
 
 /* ---- the plan grows ---- */
 
-/* The fingerprint is of what is read and where it goes, in order; not of how operations are written. */
+/* The fingerprint is of what is read and where it goes, in order; not of how operations are
+ * written. */
 static void note(struct avro_compiler *c, uint32_t what, uint32_t a, uint32_t b)
 {
     uint32_t word[3] = {what, a, b};
@@ -176,7 +178,8 @@ static enum st put_skip_items(struct avro_compiler *c, struct avro_node *n, enum
     return end_body(c, at);
 }
 
-/* A record is written out where it is skipped first, and called later: plans stay as small as the schema. */
+/* A record is written out where it is skipped first, and called later: plans stay as small as the
+ * schema. */
 static enum st put_skip_record(struct avro_compiler *c, struct avro_node *n)
 {
     if (n->pass != c->pass) {
@@ -297,7 +300,8 @@ static enum st put_skip_union(struct avro_compiler *c, struct avro_node *n)
     return ST_OK;
 }
 
-/* A branch has to give all roles that lie at or below the union; else it is a reason to refuse the message. */
+/* A branch has to give all roles that lie at or below the union; else it is a reason to refuse the
+ * message. */
 static enum st put_union(struct avro_compiler *c, struct avro_node *n, const struct avro_field *f)
 {
     const struct avro_role *role = avro_role_at(c, c->path);
@@ -645,7 +649,8 @@ static enum st put_columns(struct avro_compiler *c)
     return ST_OK;
 }
 
-/* Every class of the job has to be a symbol of the enum that is the label: another one is a slip of the pen. */
+/* Every class of the job has to be a symbol of the enum that is the label: another one is a slip of
+ * the pen. */
 static enum st check_symbols(struct avro_compiler *c)
 {
     const struct avro_plan *p = c->plan;

@@ -1,14 +1,15 @@
 /* avro_compile.h: from a schema and the job's input section to a plan.
  *
- * A job names fields by dotted paths ("a.b", "m.key" for a key of map m). Each name becomes a role; then the schema is walked
- * once in the order of its bytes, and every value on the way becomes an operation: into the place of its role, or
- * skipped. Without a list of features, every other number is one, in schema order.
+ * A job names fields by dotted paths ("a.b", "m.key" for a key of map m). Each name becomes a role;
+ * then the schema is walked once in the order of its bytes, and every value on the way becomes an
+ * operation: into the place of its role, or skipped. Without a list of features, every other number
+ * is one, in schema order.
  *
- * Rows: a message is one row if the names are found in its record; else, if the schema is an array of records, or a record with
- * one such array in which they are found, every item is a row.
+ * Rows: a message is one row if the names are found in its record; else, if the schema is an array
+ * of records, or a record with one such array in which they are found, every item is a row.
  *
- * Life open -> [measure -> widths] -> plan -> close, which is safe after any failure. Errors: ST_BAD_CONFIG, with field and
- * remedy. Thread: start. */
+ * Life open -> [measure -> widths] -> plan -> close, which is safe after any failure. Errors:
+ * ST_BAD_CONFIG, with field and remedy. Thread: start. */
 #ifndef MILLRACE_AVRO_COMPILE_H
 #define MILLRACE_AVRO_COMPILE_H
 
@@ -57,7 +58,8 @@ struct avro_compiler {
 
 MUST enum st avro_compile_open(struct avro_compiler *c, struct avro_node *root,
                                const struct input *in, bool need_label, struct err *e);
-/* A plan that reads nothing, counts the arrays of unknown width (c->unknown of them) and checks the form. */
+/* A plan that reads nothing, counts the arrays of unknown width (c->unknown of them) and checks the
+ * form. */
 MUST enum st avro_compile_measure(struct avro_compiler *c, struct avro_plan *plan, struct err *e);
 MUST enum st avro_compile_widths(struct avro_compiler *c, const uint64_t *count, struct err *e);
 MUST enum st avro_compile_plan(struct avro_compiler *c, struct avro_plan *plan, struct decoded *out,

@@ -1,11 +1,13 @@
-/* avro_plan.h: an Avro schema compiled for one job: a flat list of operations that runs straight from the bytes of a message into
- * the rows of a block.
+/* avro_plan.h: an Avro schema compiled for one job: a flat list of operations that runs straight
+ * from the bytes of a message into the rows of a block.
  *
- * Each operation reads one value and puts it where the job wants it, or skips it. Every read is checked against the end of the
- * message; counts and lengths are checked before anything is done that many times, types of no bytes are never
- * looped over, and calls (recursive types) have a depth: so the work is bounded by the length of the message.
+ * Each operation reads one value and puts it where the job wants it, or skips it. Every read is
+ * checked against the end of the message; counts and lengths are checked before anything is done
+ * that many times, types of no bytes are never looped over, and calls (recursive types) have a
+ * depth: so the work is bounded by the length of the message.
  *
- * Life avro_compile -> run* -> avro_plan_free, safe on zeroed memory. Nothing is allocated in run. Thread: one. */
+ * Life avro_compile -> run* -> avro_plan_free, safe on zeroed memory. Nothing is allocated in run.
+ * Thread: one. */
 #ifndef MILLRACE_AVRO_PLAN_H
 #define MILLRACE_AVRO_PLAN_H
 
@@ -40,7 +42,8 @@ enum avro_code {
     OP_SKIP, /* a bytes */
     OP_SKIP_VARINT,
     OP_SKIP_TEXT,
-    OP_SKIP_ITEMS, /* of an array or map: a bytes each (0: none at all); kind 1: body and c as for ROWS; 2: and no jumps */
+    OP_SKIP_ITEMS, /* of an array or map: a bytes each (0: none at all); kind 1: body and c as for
+                      ROWS; 2: and no jumps */
     OP_COUNT       /* as SKIP_ITEMS; first notes the number of items in count[b] */
 };
 
@@ -98,12 +101,13 @@ struct avro_message {
     uint64_t key; /* hash of the record key */
 };
 
-/* Appends the rows of one message, or none and the reason, with a sentence in detail[DETAIL_BYTES] (NULL: no
- * sentence). */
+/* Appends the rows of one message, or none and the reason, with a sentence in detail[DETAIL_BYTES]
+ * (NULL: no sentence). */
 enum bad avro_plan_run(struct avro_plan *p, const struct avro_message *m, struct block *b,
                        char *detail);
 
-/* Runs a measuring plan over a sample: items of each counted array of the first row into count[p->counts]. */
+/* Runs a measuring plan over a sample: items of each counted array of the first row into
+ * count[p->counts]. */
 enum bad avro_plan_measure(struct avro_plan *p, struct bytes body, uint64_t *count);
 
 /* "price", "pixels[12]", or the number of a sparse column, into text[n]; returns text. */

@@ -1,7 +1,8 @@
-/* avro_run.h: what the two halves of the Avro decoder share; included by avro_plan.c (the loop and what is hot) and avro_rare.c.
+/* avro_run.h: what the two halves of the Avro decoder share; included by avro_plan.c (the loop and
+ * what is hot) and avro_rare.c.
  *
- * The readers take a value from r->p and move it on, or return the reason (and 0 as the value) and leave in `got` and `want`
- * what the sentence needs. */
+ * The readers take a value from r->p and move it on, or return the reason (and 0 as the value) and
+ * leave in `got` and `want` what the sentence needs. */
 #ifndef MILLRACE_AVRO_RUN_H
 #define MILLRACE_AVRO_RUN_H
 
@@ -202,7 +203,8 @@ static inline enum bad put_column(struct run *r, uint32_t column, double v)
     return fabsf(*x) < INFINITY ? BAD_NONE : BAD_NONFINITE;
 }
 
-/* Copies n floats and says whether all are finite: an exponent of all ones carries into the sign bit. */
+/* Copies n floats and says whether all are finite: an exponent of all ones carries into the sign
+ * bit. */
 static inline bool copy_floats(float *restrict x, const uint8_t *restrict p, uint32_t n)
 {
     uint32_t carry = 0;

@@ -1,9 +1,12 @@
-/* avro_tree.h: an Avro schema as the compiler of plans reads it: references are pointers, names are whole.
+/* avro_tree.h: an Avro schema as the compiler of plans reads it: references are pointers, names are
+ * whole.
  *
- * codec_avro.c makes the tree from what Avro C has parsed and resolved. It may have cycles (recursive records); a record is one
- * node however often it is named. Logical types are their base type, but for the unit of timestamps.
+ * codec_avro.c makes the tree from what Avro C has parsed and resolved. It may have cycles
+ * (recursive records); a record is one node however often it is named. Logical types are their base
+ * type, but for the unit of timestamps.
  *
- * Owner: all memory of a tree is one list, freed at once when the plan has been compiled. Thread: one. */
+ * Owner: all memory of a tree is one list, freed at once when the plan has been compiled. Thread:
+ * one. */
 #ifndef MILLRACE_AVRO_TREE_H
 #define MILLRACE_AVRO_TREE_H
 

@@ -77,8 +77,8 @@ static bool decode_record(struct worker *w, struct partition *p, const struct re
     return true;
 }
 
-/* A slow, live topic may end blocks by time; that gives up bit-equality of a replay, nothing else.
- */
+/* A slow, live topic may end blocks by time; that gives up bit-equality of a replay, nothing
+ * else. */
 static struct partition *lingering(struct worker *w)
 {
     int64_t now = w->job->batch_linger_ms ? clock_mono_us() : 0;

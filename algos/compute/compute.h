@@ -63,8 +63,8 @@ struct compute {
     /* ST_BAD_CONFIG: not on this machine, or not as it is set up; says what to change */
     MUST enum st (*open)(void *self, struct err *e);
     void (*close)(void *self);
-    /* 64-byte aligned, zeroed; start only; NULL: out of memory. Pages never touched cost nothing.
-     */
+    /* 64-byte aligned, zeroed; start only; NULL: out of memory. Pages never touched cost
+     * nothing. */
     void *(*alloc)(void *self, size_t bytes);
     void (*free)(void *self, void *p);
     void (*put)(void *self, void *dev, const void *host, size_t bytes);
@@ -83,8 +83,8 @@ struct compute {
     /* at[r] = argmin_j a[i, j] + bias[j], val[r] the minimum; ties: lowest column; bias NULL: 0;
      * a.c > 0 */
     void (*rowmin)(void *self, struct mat a, const float *bias, uint32_t *at, float *val);
-    /* the k smallest of a row, ascending, ties: lowest column first; at[r, k], val[r, k]; k <= a.c
-     */
+    /* the k smallest of a row, ascending, ties: lowest column first; at[r, k], val[r, k]; k <=
+     * a.c */
     void (*topk)(void *self, struct mat a, const float *bias, uint32_t k, uint32_t *at, float *val);
     /* sum[seg[i]] += w[i] x_i, n[seg[i]] += w[i], in row order; w NULL: 1 */
     void (*segsum)(void *self, struct mat x, const float *w, const uint32_t *seg, struct mat sum,
