@@ -155,6 +155,7 @@ static void publish_all(uint32_t *done)
         *done += st == ST_OK && i != 3;
     }
     assert_true(st == ST_OK || st == ST_FATAL);
+    writes_left = UINT32_MAX;
     if (st == ST_FATAL) /* and it stays so: what is in memory may be ahead of the disk */
         assert_int_equal(t->topic_create(&world, &(struct topic_spec){"more", 1, NULL}, &err),
                          ST_FATAL);
@@ -184,6 +185,51 @@ static void any_write_may_fail(void **state)
         }
         assert_true(n < 50);
     }
+}
+
+static void what_was_acknowledged_is_synced(void **state)
+{
+    void *p, *q;
+
+    (void)state;
+    make_topic("data", 1, "delete");
+    p = producer(NULL, "data");
+    put(p, "k", "v");
+    OK(t->producer_wait(p, 0, &err));
+    assert_int_equal(unsynced, 0);
+    for (int i = 0; i < LOG_BATCH_RECORDS + 1; i++) /* a batch goes on its own */
+        put(p, "k", "v");
+    assert_int_equal(unsynced, 1);
+    OK(t->producer_wait(p, 0, &err));
+    assert_int_equal(unsynced, 0);
+    q = producer("id", "data");
+    OK(t->producer_begin(q, &err));
+    put(q, "k", "v");
+    OK(t->producer_wait(q, 0, &err));
+    assert_int_equal(unsynced, 1); /* the commit syncs it */
+    OK(t->producer_commit(q, &err));
+    assert_int_equal(unsynced, 0);
+    done_producer(p);
+    done_producer(q);
+}
+
+static void reading_may_begin_in_a_gap(void **state)
+{
+    void *p;
+
+    (void)state;
+    make_topic("data", 1, "delete");
+    p = producer("id", "data");
+    transaction(p, "k", "one", true);
+    transaction(p, "k", "none", false);
+    transaction(p, "k", "two", true);
+    read_from("data", false, 1, 10, &seen); /* the marker of the first */
+    assert_int_equal(seen.n, 1);
+    assert_string_equal(seen.value[0], "two");
+    read_from("data", false, 5, 10, &seen); /* of the last */
+    assert_int_equal(seen.n, 0);
+    assert_int_equal(seen.eof, 6);
+    done_producer(p);
 }
 
 /* ---- folders ---- */
@@ -524,6 +570,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(killed_writer_loses_no_commit_and_leaves_nothing_open,
                                         setup_folder, teardown_folder),
         cmocka_unit_test_setup_teardown(any_write_may_fail, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_acknowledged_is_synced, setup, teardown),
+        cmocka_unit_test_setup_teardown(reading_may_begin_in_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_batch_is_named, setup_folder, teardown_folder),
         cmocka_unit_test_setup_teardown(reader_beside_the_writer_sees_what_was_there, setup_folder,
                                         teardown_folder),

@@ -144,7 +144,9 @@ static void silent_member_holds_the_rebalance_until_it_is_put_out(void **state)
     assert_int_equal(n, 2);
     assert_int_equal(step(a, &own, &n), GROUP_NONE); /* it has joined again */
     assert_int_equal(step(b, &own, &n), GROUP_REVOKED);
+    assert_int_equal(step(b, &own, &n), GROUP_NONE); /* polling is not giving back */
     assert_int_equal(step(a, &own, &n), GROUP_NONE);
+    assert_true(group_current(&((struct local_consumer *)b)->member));
     OK(t->consumer_assign(b, NULL, 0, &err));
     assert_int_equal(step(a, &own, &n), GROUP_ASSIGNED);
     assert_int_equal(n, 1);

@@ -6,6 +6,7 @@
 struct local world;
 int64_t world_ms = 1000000;
 uint32_t writes_left = UINT32_MAX;
+uint32_t unsynced;
 bool failed_write_stays;
 struct err err;
 const struct broker *const t = &broker_local;
@@ -41,6 +42,7 @@ static void kept_close(void *self)
 
 static enum st kept_write(void *self, const struct change *c, uint32_t n, bool sync, struct err *e)
 {
+    unsynced = sync ? 0 : unsynced + 1;
     if (writes_left != UINT32_MAX && writes_left-- == 0) {
         writes_left = 0;
         if (failed_write_stays)

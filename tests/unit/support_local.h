@@ -22,6 +22,7 @@ struct seen { /* all data records of a partition */
 extern struct local world;      /* the broker */
 extern int64_t world_ms;        /* its clocks */
 extern uint32_t writes_left;    /* that many writes succeed; UINT32_MAX: all */
+extern uint32_t unsynced;       /* writes since the last synced one */
 extern bool failed_write_stays; /* the write that fails is there nevertheless */
 extern struct err err;
 extern const struct broker *const t;
