@@ -295,7 +295,8 @@ static enum st add_feature(struct avro_compiler *c, const struct feature *f)
     return ST_OK;
 }
 
-/* Every other number below n, in schema order; `again`: a name may come twice, from two branches of a union. */
+/* Every other number below n, in schema order; `again`: a name may come twice, from two branches of
+ * a union. */
 static enum st discover(struct avro_compiler *c, struct avro_node *n, char *path, bool again)
 {
     struct avro_role *r;
@@ -502,7 +503,8 @@ uint32_t avro_roles_below(const struct avro_compiler *c, const char *path, uint3
     return lower_bound(c, edge) - *first;
 }
 
-/* Classes: the job's, or the symbols of an enum that is the label. Names into out->class_name on the way. */
+/* Classes: the job's, or the symbols of an enum that is the label. Names into out->class_name on
+ * the way. */
 enum st avro_compile_labels(struct avro_compiler *c, struct labels *l, struct decoded *out)
 {
     const struct avro_node *n = c->labelled ? find(c->row, c->in->label) : NULL;

@@ -1,6 +1,7 @@
 /* consume.c: polls the group consumer, answers what the group did, and lets through only records
  * that continue a running partition. */
 #include "config/base/bytes.h"
+#include "config/base/clock.h"
 #include "config/base/log.h"
 #include "consumer/worker.h"
 
@@ -88,6 +89,8 @@ enum st consume(struct worker *w)
 
     forget_records(w);
     TRY(w->br->consumer_poll(w->c, w->rec, POLL_RECORDS_MAX, POLL_MS, &w->recs, w->err));
+    if (w->recs && !w->first_us)
+        w->first_us = clock_mono_us();
     ev = w->br->consumer_event(w->c, &list, &n);
     if (ev == GROUP_NONE)
         return ST_OK;

@@ -94,5 +94,6 @@ enum st pipeline_run(struct worker *w)
         }
         progress_line(w, last);
     } while (st == ST_OK && !last);
+    w->busy_us = w->first_us ? clock_mono_us() - w->first_us : 0;
     return st == ST_OK ? decode_limit(w) : st;
 }

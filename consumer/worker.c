@@ -13,7 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SAMPLE_WAIT_MS = 10000, SAMPLE_POLL_MS = 100, STORE_BYTES = 48 << 20 };
+enum {
+    SAMPLE_WAIT_MS = 10000,
+    SAMPLE_POLL_MS = 100,
+    PROGRAM_BYTES = 40 << 20 /* code, libraries and their threads */
+};
 
 static const uint64_t queue_bytes_least = 32u << 20, queue_bytes_most = 256u << 20;
 
@@ -201,27 +205,43 @@ void shape_batch(struct shape *sh, const struct decoded *d)
         sh->nnz[0] = sh->batch_rows * d->shape.d;
 }
 
-/* Start-up says what each part takes; the sum is the promise. */
+static struct checkpoint_conf store_conf(const struct worker *w, const char *dir)
+{
+    return (struct checkpoint_conf){.store = store_find("rocksdb"),
+                                    .dir = dir,
+                                    .partitions_max = w->partitions,
+                                    .chunks_max = tensors_chunks(&w->declared) * w->partitions,
+                                    .dead_bytes_max = (size_t)w->partitions * LETTERS_BYTES * 2};
+}
+
+/* Start-up says what each part takes; the sum is the promise. Dead letters take memory only where
+ * there are any, so they stand apart. */
 static enum st memory_plan(struct worker *w)
 {
-    uint64_t block = block_bytes(&w->decoded->shape), queue = w->queue_bytes,
-             state = w->declared.bytes, view = w->view.bytes;
-    uint64_t batch = batch_bytes(&w->decoded->shape, &w->batch.conf) + w->work.bytes,
-             all = w->partitions * (state + block) + queue + view + batch + STORE_BYTES;
+    struct checkpoint_conf quiet = store_conf(w, "");
+    uint64_t block = block_bytes(&w->decoded->shape), state = w->declared.bytes;
+    uint64_t batch = batch_bytes(&w->decoded->shape, &w->batch.conf) + w->work.bytes;
+    uint64_t letters = (uint64_t)w->partitions * LETTERS_BYTES, store, all;
     const double mb = 1e6;
 
+    quiet.dead_bytes_max = 0;
+    store = checkpoint_memory(&quiet, w->partitions * state);
+    all = w->partitions * (state + block) + w->queue_bytes + w->view.bytes + batch + store +
+          PROGRAM_BYTES;
     log_line(LOG_INFO, "memory",
              "partitions=%" PRIu32 " state_MB=%.1f block_MB=%.1f batch_and_work_MB=%.1f "
-             "view_MB=%.1f queue_MB=%.0f store_MB=%.0f total_MB=%.0f",
+             "view_MB=%.1f queue_MB=%.0f store_MB=%.0f program_MB=%.0f total_MB=%.0f "
+             "dead_letters_at_most_MB=%.0f",
              w->partitions, (double)state / mb, (double)block / mb, (double)batch / mb,
-             (double)view / mb, (double)queue / mb, STORE_BYTES / mb, (double)all / mb);
+             (double)w->view.bytes / mb, (double)w->queue_bytes / mb, (double)store / mb,
+             PROGRAM_BYTES / mb, (double)all / mb, (double)letters / mb);
     if (all > w->memory_max)
         return fail(w->err, ST_BAD_CONFIG,
                     "this job needs %.0f MB (%" PRIu32
                     " partitions of %.1f MB state and %.1f MB block, %.0f MB queue), memory_max is "
                     "%.0f MB: fewer models, a smaller width, or more memory",
                     (double)all / mb, w->partitions, (double)state / mb, (double)block / mb,
-                    (double)queue / mb, (double)w->memory_max / mb);
+                    (double)w->queue_bytes / mb, (double)w->memory_max / mb);
     return ST_OK;
 }
 
@@ -256,11 +276,7 @@ static enum st open_memory(struct worker *w)
 
 static enum st open_store(struct worker *w, const char *dir)
 {
-    struct checkpoint_conf c = {.store = store_find("rocksdb"),
-                                .dir = dir,
-                                .partitions_max = w->partitions,
-                                .chunks_max = tensors_chunks(&w->declared) * w->partitions,
-                                .dead_bytes_max = (size_t)w->partitions * LETTERS_BYTES * 2};
+    struct checkpoint_conf c = store_conf(w, dir);
 
     TRY(checkpoint_open(&w->cp, &c, "", w->err));
     snprintf(w->name, sizeof w->name, "%s-%s", w->job->name, checkpoint_worker(w->cp));

@@ -98,6 +98,7 @@ struct worker {
     uint8_t *chunk_record;            /* [CHUNK_HEAD + CHUNK_BYTES]: one chunk on its way out */
     struct offset_commit *offsets;    /* [partitions] */
     uint32_t offsets_n;
+    int64_t first_us, busy_us; /* first record's time; from then to the end, all included */
     uint32_t owned, running, done, stopped; /* counts of partitions */
     struct trigger checkpoint, publish, snapshot;
     uint64_t rows, records, bad, nulls, bytes; /* of this process, since start */

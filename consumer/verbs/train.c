@@ -5,6 +5,7 @@
 #include "consumer/worker.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,8 +77,10 @@ static enum st run(struct worker *w, const struct job *j, const struct train_fla
                     "checkpoints stand",
                     w->stopped, w->partitions);
     log_line(LOG_INFO, worker_stop ? "stopped; run the same command to go on" : "done",
-             "rows=%llu records=%llu bad=%llu", (unsigned long long)w->rows,
-             (unsigned long long)w->records, (unsigned long long)w->bad);
+             "rows=%" PRIu64 " records=%" PRIu64 " bad=%" PRIu64 " null=%" PRIu64
+             " seconds=%.3f rows_per_s=%.0f",
+             w->rows, w->records, w->bad, w->nulls, (double)w->busy_us / 1e6,
+             w->busy_us ? (double)w->rows * 1e6 / (double)w->busy_us : 0);
     return ST_OK;
 }
 
