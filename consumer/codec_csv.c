@@ -6,6 +6,7 @@
 #include "consumer/codec.h"
 
 #include "config/base/bytes.h"
+#include "consumer/csv_text.h"
 #include "consumer/labels.h"
 #include "consumer/number.h"
 
@@ -39,12 +40,6 @@ struct csv {
     uint8_t text[TEXT_BYTES];
 };
 
-struct csv_text { /* one field as it stands in the line, without its quotes */
-    const uint8_t *p;
-    size_t n;
-    bool quoted, escaped;
-};
-
 struct csv_line { /* where decoding stands */
     const uint8_t *p, *end;
     uint32_t row;
@@ -70,40 +65,6 @@ static const char *field_name(const struct csv *s, uint32_t f, char *text, size_
 
 /* ---- open ---- */
 
-/* A line with its end, as fields: the next one, p behind it. False: quotes are wrong. */
-static bool next_field(struct csv_line *l, uint8_t delimiter, struct csv_text *t, bool *last)
-{
-    const uint8_t *p = l->p;
-
-    *t = (struct csv_text){.quoted = p < l->end && *p == '"'};
-    if (t->quoted) {
-        for (t->p = ++p;; p++) {
-            if (p == l->end)
-                return false;
-            if (*p != '"')
-                continue;
-            if (p + 1 == l->end || p[1] != '"')
-                break;
-            t->escaped = true;
-            p++;
-        }
-        t->n = (size_t)(p++ - t->p);
-    } else {
-        for (t->p = p; p < l->end && *p != delimiter && *p != '\n'; p++)
-            ;
-        t->n = (size_t)(p - t->p);
-        if (t->n && t->p[t->n - 1] == '\r' && (p == l->end || *p == '\n'))
-            t->n--;
-    }
-    if (t->quoted && p + 1 < l->end && p[0] == '\r' && p[1] == '\n')
-        p++;
-    *last = p == l->end || *p == '\n';
-    if (!*last && *p != delimiter)
-        return false; /* text behind the closing quote */
-    l->p = p < l->end ? p + 1 : p;
-    return true;
-}
-
 static bool skip_blank_lines(struct csv_line *l)
 {
     while (l->p < l->end && (*l->p == '\n' || *l->p == '\r'))
@@ -121,7 +82,7 @@ static uint32_t sample_fields(const struct csv *s, struct bytes sample)
     if (!skip_blank_lines(&l))
         return 0;
     for (; !last; n++)
-        if (!next_field(&l, s->delimiter, &t, &last))
+        if (!csv_next(&l.p, l.end, s->delimiter, &t, &last))
             return 0;
     return n;
 }
@@ -325,17 +286,6 @@ static enum bad bad_field(const struct csv *s, const struct csv_line *l, uint32_
     return bad;
 }
 
-static struct csv_text trimmed(struct csv_text t)
-{
-    if (t.quoted)
-        return t;
-    for (; t.n && (*t.p == ' ' || *t.p == '\t'); t.n--)
-        t.p++;
-    for (; t.n && (t.p[t.n - 1] == ' ' || t.p[t.n - 1] == '\t');)
-        t.n--;
-    return t;
-}
-
 /* Puts "" back to " where there is any; false: longer than we keep. */
 static bool unescape(struct csv *s, struct csv_text *t)
 {
@@ -367,7 +317,7 @@ static enum bad put_rest(struct csv *s, const struct csv_line *l, uint32_t f, st
             b->key[n] = hash64(t.p, t.n, 0);
         return BAD_NONE;
     }
-    t = trimmed(t);
+    t = csv_trim(t);
     if (role == CSV_LABEL) {
         if (!t.n)
             return bad_field(s, l, f, BAD_LABEL, "no label", t);
@@ -394,7 +344,7 @@ static enum bad put_rest(struct csv *s, const struct csv_line *l, uint32_t f, st
 static enum bad put_feature(const struct csv *s, const struct csv_line *l, uint32_t f,
                             struct csv_text t, float *x)
 {
-    t = trimmed(t);
+    t = csv_trim(t);
     if (!t.n)
         return bad_field(s, l, f, BAD_MISSING, "no value", t);
     if (t.escaped || !number_f32(t.p, t.n, x))
@@ -414,7 +364,7 @@ static enum bad decode_line(struct csv *s, struct csv_line *l, struct block *b)
     for (; f < s->fields && !last; f++) {
         enum bad bad = BAD_NONE;
 
-        if (!next_field(l, s->delimiter, &t, &last))
+        if (!csv_next(&l->p, l->end, s->delimiter, &t, &last))
             return bad_field(s, l, f, BAD_VALUE, "quotes that do not match in", t);
         if (s->field[f].role == CSV_FEATURE)
             bad = put_feature(s, l, f, t, x + s->field[f].column);
