@@ -24,8 +24,8 @@ static void read_again(const struct local_part *part, const struct log_head *h, 
         struct log_record r, c;
         struct header header;
 
-        CHECK(batch_next(part, h, batch, &at, &r, &e) == ST_OK);
-        CHECK(batch_next(part, &copy_head, copy, &copy_at, &c, &e) == ST_OK);
+        CHECK(log_batch_next(part, h, batch, &at, &r, &e) == ST_OK);
+        CHECK(log_batch_next(part, &copy_head, copy, &copy_at, &c, &e) == ST_OK);
         CHECK(r.offset == c.offset && r.timestamp_ms == c.timestamp_ms && same(r.key, c.key) &&
               same(r.value, c.value));
         CHECK(r.header_bytes == c.header_bytes && !memcmp(r.headers, c.headers, r.header_bytes));
@@ -44,7 +44,7 @@ static void try_batch(const struct local_part *part, struct bytes key, struct by
 
     if (batch_check(part, key, batch, &h, &e) != ST_OK)
         return;
-    while (at < batch.n && batch_next(part, &h, batch, &at, &r, &e) == ST_OK)
+    while (at < batch.n && log_batch_next(part, &h, batch, &at, &r, &e) == ST_OK)
         CHECK(batch_add(&out, (uint64_t)(r.offset - h.base), &r, NULL, 0, &e) == ST_OK);
     if (out.records)
         read_again(part, &h, batch, batch_seal(&out, h.base, h.last, h.pid));
