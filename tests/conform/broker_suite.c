@@ -150,6 +150,11 @@ static int copy_text(char *to, struct bytes from)
 
 static void fold(struct got *g, const struct record *r)
 {
+    if (r->kind == REC_ERROR) { /* may be one of all partitions: -1 */
+        g->errors++;
+        g->gone |= r->reason == BROKER_ERR_TOPIC_GONE;
+        return;
+    }
     assert_in_range(r->partition, 0, GOT_PARTITIONS - 1);
     if (r->kind == REC_DATA) {
         if (g->n < GOT_MAX) {
@@ -169,11 +174,10 @@ static void fold(struct got *g, const struct record *r)
         g->eofs++;
         g->eof[r->partition] = r->offset;
         g->eof_times[r->partition]++;
-    } else if (r->kind == REC_RESET) {
+    } else {
+        assert_int_equal(r->kind, REC_RESET);
         g->resets++;
         g->reset_at = r->offset;
-    } else {
-        g->errors++;
     }
 }
 

@@ -1,5 +1,6 @@
-/* broker_suite_case.h: what the cases of the broker suite share: one open broker, its topics, and a reader
- * that copies what it was handed. Everything here fails the running case instead of returning an error. */
+/* broker_suite_case.h: what the cases of the broker suite share: one open broker, its topics, and a
+ * reader that copies what it was handed. Everything here fails the running case instead of
+ * returning an error. */
 #ifndef MILLRACE_BROKER_SUITE_CASE_H
 #define MILLRACE_BROKER_SUITE_CASE_H
 
@@ -28,6 +29,7 @@ struct got { /* all that one consumer was handed; zero it and set `c` */
     int64_t eof[GOT_PARTITIONS];        /* offset of the last end event */
     uint32_t eof_times[GOT_PARTITIONS]; /* how many end events */
     int64_t reset_at;
+    bool gone;                   /* a REC_ERROR said that the topic is gone */
     enum group_event event;      /* the last one that was not GROUP_NONE */
     uint32_t event_times, owned; /* partitions in its list */
     struct start own[GOT_PARTITIONS];
@@ -75,7 +77,8 @@ void until_high(const char *topic, int32_t partition,
 void until_event(struct got *g, enum group_event ev);
 void quiet(struct got *g, int ms); /* polls for so long */
 
-/* begin, put, wait, offset of partition 0, as far as the last step of a publish; returns producer_offsets' status */
+/* begin, put, wait, offset of partition 0, as far as the last step of a publish; returns
+ * producer_offsets' status */
 enum st publish_to_offsets(void *p, void *c, const char *topic, int64_t offset, const char *value);
 
 #define BROKER_CASES(X)                                                                            \
@@ -101,10 +104,11 @@ enum st publish_to_offsets(void *p, void *c, const char *topic, int64_t offset, 
     X(seek_shows_no_record_of_before)                                                              \
     X(position_behind_the_end_is_reset)                                                            \
     X(position_below_the_low_watermark_is_reset)                                                   \
+    X(deleted_topic_is_told_to_its_reader)                                                         \
     X(two_topics_in_one_consumer)                                                                  \
     X(many_partitions_each_in_order)                                                               \
     X(ten_thousand_records_in_batches)                                                             \
-    X(missing_topic_is_a_config_error_for_a_producer)                                              \
+    X(missing_topic_is_a_config_error)                                                             \
     X(too_large_record_is_bad_input)                                                               \
     X(undecided_and_aborted_are_hidden_from_read_committed)                                        \
     X(gaps_after_aborts_are_jumps_of_offset_only)                                                  \

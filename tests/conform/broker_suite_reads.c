@@ -199,6 +199,8 @@ void assign_replaces_what_is_read(void **state)
     for (int32_t q = 0; q < 3; q++)
         until_eof_at(&g, q, 50); /* it may have come with the last records */
     assert_int_equal(g.n, 150);
+    for (int32_t q = 0; q < 3; q++)
+        assert_int_equal(g.eof[q], 50);
     OK(t->consumer_assign(g.c, NULL, 0, &err));
     fill(name, 0, 5);
     quiet(&g, 300);
@@ -283,6 +285,24 @@ void position_below_the_low_watermark_is_reset(void **state)
     until_eof(&g, 1);
     assert_int_equal(g.n, 12);
     assert_int_equal(g.r[0].offset, 8);
+}
+
+/* Not an end, not silence: whoever reads on must be stopped before another topic of that name is
+ * taken for it. */
+void deleted_topic_is_told_to_its_reader(void **state)
+{
+    const char *name = new_topic(1, NULL);
+    struct got g = {.c = open_reader(name, false)};
+
+    (void)state;
+    fill(name, 0, 3);
+    assign_all(g.c, 1, 0);
+    until_eof(&g, 1);
+    OK(t->topic_delete(b, name, &err));
+    for (int i = 0; !g.gone && i < 600; i++)
+        poll_once(&g, 100);
+    assert_true(g.gone);
+    assert_int_equal(g.n, 3);
 }
 
 void two_topics_in_one_consumer(void **state)

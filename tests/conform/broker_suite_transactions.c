@@ -9,16 +9,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-void missing_topic_is_a_config_error_for_a_producer(void **state)
+void missing_topic_is_a_config_error(void **state)
 {
     const char *name = new_name("absent");
-    void *p = calloc(1, t->producer_bytes);
+    void *p = calloc(1, t->producer_bytes), *c = calloc(1, t->consumer_bytes);
 
     (void)state;
     EXPECT(ST_BAD_CONFIG, t->producer_open(p, b, NULL, &name, 1, &err));
     assert_non_null(strstr(err.text, name));
     t->producer_close(p);
     free(p);
+    EXPECT(ST_BAD_CONFIG,
+           t->consumer_open(c, b, &(struct consumer_conf){.topics = &name, .topics_n = 1}, &err));
+    assert_non_null(strstr(err.text, name));
+    t->consumer_close(c);
+    free(c);
 }
 
 void too_large_record_is_bad_input(void **state)
