@@ -57,8 +57,16 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
     case GROUP_ASSIGNED:
         log_line(LOG_INFO, "partitions assigned", "count=%" PRIu32, n);
         worker_disown(w);
+        if (n && (uint32_t)list[n - 1].partition >= w->partitions)
+            return fail(w->err, ST_FATAL,
+                        "topic %s has more partitions than the %" PRIu32
+                        " it had at start: start the worker again, it will take them in",
+                        w->job->topic, w->partitions);
         st = restore_partitions(w, list, n);
-        return st == ST_AGAIN ? ST_OK : st; /* the group moved on: the next poll says how */
+        if (st != ST_AGAIN)
+            return st;
+        worker_disown(w); /* the group moved on: the next poll says how */
+        return ST_OK;
     case GROUP_REVOKED:
         log_line(LOG_INFO, "partitions revoked", "count=%" PRIu32, n);
         TRY(checkpoint(w, true));

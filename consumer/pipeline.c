@@ -39,7 +39,8 @@ static struct saving due(struct worker *w, bool last)
     bool new_model = worker_trained(w) != w->version_records;
     struct saving s;
 
-    s.snapshot = w->owner && (last ? new_model : trigger_due(&w->snapshot, w) && new_model);
+    s.snapshot = w->owner && w->owned == w->partitions && new_model &&
+                 (last || trigger_due(&w->snapshot, w));
     s.publish = last || s.snapshot || trigger_due(&w->publish, w);
     s.checkpoint = s.publish || w->checkpoint_now || trigger_due(&w->checkpoint, w);
     if (s.checkpoint)

@@ -222,6 +222,38 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
     return ST_OK;
 }
 
+/* A job that has ended, started again, goes on behind its end: to the end of now, or for good. One
+ * that has not, keeps the end that it was given, so that a resume is no other job; only an
+ * unbounded one may be given an end. Not with several epochs, whose range has to stay as it is. */
+static enum st move_end(struct worker *w, struct partition *p, bool all_done)
+{
+    int64_t low, high;
+
+    if (w->job->epochs > 1 || !(all_done || (w->until_end && p->m.end == INT64_MAX)))
+        return ST_OK;
+    TRY(w->br->watermarks(w->b, w->job->topic, (int32_t)p->p, false, &low, &high, w->err));
+    if (w->until_end && high <= p->m.end && p->m.end != INT64_MAX)
+        return ST_OK;
+    p->m.end = w->until_end ? high : INT64_MAX;
+    p->m.flags &= ~(uint32_t)SLOT_DONE;
+    if (p->m.pos.offset >= p->m.end)
+        p->m.flags |= SLOT_DONE;
+    p->moved = true;
+    return ST_OK;
+}
+
+static enum st move_ends(struct worker *w, const struct start *s, uint32_t n)
+{
+    bool all_done = n == w->partitions;
+
+    for (uint32_t i = 0; i < n; i++)
+        all_done &= !w->part[s[i].partition].moved && w->part[s[i].partition].m.flags & SLOT_DONE;
+    for (uint32_t i = 0; i < n; i++)
+        if (!w->part[s[i].partition].moved)
+            TRY(move_end(w, &w->part[s[i].partition], all_done));
+    return ST_OK;
+}
+
 /* Where to read on: at the last trained record, to compare it, where there is one in this epoch. */
 static enum st read_on(struct worker *w, struct start *s, uint32_t n)
 {
@@ -264,8 +296,8 @@ static enum st restore_all(struct worker *w, struct slot_reader *r, struct start
     return st;
 }
 
-/* The empty slot, before any training. */
-static enum st publish_empty(struct worker *w)
+/* Where [begin, end) is new, it is published before any training. */
+static enum st publish_ends(struct worker *w)
 {
     enum st st = ST_AGAIN;
 
@@ -300,9 +332,10 @@ enum st restore_partitions(struct worker *w, const struct start *assigned, uint3
     w->owner = n && s[0].partition == 0;
     if (w->owner)
         TRY(snapshot_restore(w, stay_member));
+    TRY(move_ends(w, s, n));
     for (uint32_t i = 0; i < n; i++)
         fresh |= w->part[s[i].partition].moved;
     if (fresh)
-        TRY(publish_empty(w));
+        TRY(publish_ends(w));
     return read_on(w, s, n);
 }
