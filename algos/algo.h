@@ -150,6 +150,6 @@ extern const uint32_t algo_count;
 const struct algo *algo_find(const char *name); /* NULL: none of that name */
 MUST enum st algos_check(struct err *e);
 
-extern const struct algo algo_linear;
+extern const struct algo algo_linear, algo_kmeans;
 
 #endif

@@ -51,6 +51,13 @@ MR_INLINE float mr_soft(float w, float t)
     return mr_abs(w) <= t ? 0.0f : w - __builtin_copysignf(t, w);
 }
 
+/* Derivatives of a loss below 1e-15 move no float32 weight, but as denormal numbers, or with
+ * squares that are, they slow every product after them (3 times, with one diverged model). */
+MR_INLINE float mr_flush(float x)
+{
+    return mr_abs(x) < 1e-15f ? 0.0f : x;
+}
+
 /* e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2. Beyond +-150 the result is inf or 0
  * anyway. 2^n is applied in two halves, so that results below FLT_MIN are rounded once, not
  * flushed. */

@@ -163,6 +163,21 @@ static const struct subject subjects[] = {
      OPTIONS("loss=squared", "l1=0.01", "l2=0.001"),
      .d = 200,
      .sparse = true},
+    {.name = "kmeans",
+     .a = &algo_kmeans,
+     OPTIONS("k=3", "extra_centers=4", "warmup=40"),
+     .d = 28,
+     .coarser = true},
+    {.name = "kmeans, one column",
+     .a = &algo_kmeans,
+     OPTIONS("k=2", "extra_centers=1", "warmup=2"),
+     .d = 1,
+     .coarser = true},
+    {.name = "kmeans, warming up",
+     .a = &algo_kmeans,
+     OPTIONS("k=5", "extra_centers=2", "warmup=5000"),
+     .d = 17,
+     .coarser = true},
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 

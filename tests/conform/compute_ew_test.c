@@ -68,6 +68,27 @@ static void want_copy(struct values *e)
     e->v[0] = e->v[1];
 }
 
+static void want_set(struct values *e)
+{
+    e->v[0] = (double)prm[0];
+}
+
+static void want_subrow(struct values *e)
+{
+    e->v[2] = e->v[0] - e->v[1];
+}
+
+static void want_square_distance(struct values *e)
+{
+    e->v[2] = fmax(e->v[0] + e->v[1], 0.0);
+}
+
+static void want_mean_step(struct values *e)
+{
+    e->v[1] = (e->v[1] - e->v[2] * e->v[0]) * e->v[3];
+    e->v[0] += e->v[1];
+}
+
 static void want_axpby(struct values *e)
 {
     e->v[0] = (double)prm[0] * e->v[0] + (double)prm[1] * e->v[1];
@@ -114,6 +135,10 @@ static const struct kernel {
     {"standardise", EW_standardise, "FCCF", "nnpO", want_standardise},
     {"addrow", EW_addrow, "FC", "Nn", want_addrow},
     {"copy", EW_copy, "FF", "On", want_copy},
+    {"set", EW_set, "F", "O", want_set},
+    {"subrow", EW_subrow, "FCF", "nnO", want_subrow},
+    {"square_distance", EW_square_distance, "FRF", "npO", want_square_distance},
+    {"mean_step", EW_mean_step, "FFRR", "NNpp", want_mean_step},
     {"axpby", EW_axpby, "FF", "Nn", want_axpby},
     {"sgd", EW_sgd, "FFCCC", "Nnppp", want_sgd},
     {"adagrad", EW_adagrad, "FFFCCC", "NPnppp", want_adagrad},

@@ -1,0 +1,78 @@
+/* kmeans_view.c: the union of the slots' centres. Slots and views lie in host memory. */
+#include "algos/kmeans.h"
+
+#include <string.h>
+
+/* The view takes its shift from the first slot that has rows. */
+static void view_shift(const struct ctx *x, const struct km *l, struct tensors *view,
+                       const struct tensors *s)
+{
+    if (view->t[KV_HEAD].u64[VIEW_SHIFTED])
+        return;
+    view->t[KV_HEAD].u64[VIEW_SHIFTED] = 1;
+    if (s->t[KM_HEAD].u64[HEAD_SEEDED])
+        memcpy(view->t[KV_SHIFT].p, s->t[KM_SHIFT].p, l->d * sizeof(float));
+    else
+        km_warm_mean(x, s, view->t[KV_SHIFT].f32);
+}
+
+/* Appends `n` points, row i less `less` plus `plus` (NULL: 0), those without weight left out. */
+static void append(const struct km *l, struct tensors *view, const float *row, const float *less,
+                   const float *plus, double weight)
+{
+    uint64_t *points = &view->t[KV_HEAD].u64[VIEW_POINTS];
+    float *to = view->t[KV_POINT].f32 + *points * l->d;
+
+    for (uint32_t j = 0; j < l->d; j++)
+        to[j] = (float)((double)row[j] + (plus ? (double)plus[j] : 0) - (double)less[j]);
+    view->t[KV_N].f64[*points] = weight;
+    ++*points;
+}
+
+static void fold_warm(const struct ctx *x, const struct km *l, struct tensors *view,
+                      const struct slot *slot)
+{
+    const struct tensors *s = slot->state;
+    const uint64_t live = s->t[KM_HEAD].u64[HEAD_LIVE];
+    const float *shift = view->t[KV_SHIFT].f32;
+    uint64_t *points = &view->t[KV_HEAD].u64[VIEW_POINTS];
+    double sse = 0;
+    struct centres k = {
+        .c = view->t[KV_POINT].f32 + *points * l->d, .n = view->t[KV_N].f64 + *points, .sse = &sse};
+
+    if (live <= l->k) {
+        for (uint64_t i = 0; i < live; i++)
+            append(l, view, s->t[KM_WARM].f32 + i * l->d, shift, NULL,
+                   slot->weight * (double)s->t[KM_WARM_WEIGHT].f32[i]);
+        return;
+    }
+    km_seed(x, s, slot->partition, shift, k);
+    for (uint32_t j = 0; j < l->k; j++)
+        k.n[j] *= slot->weight;
+    view->t[KV_SSE].f64[0] += slot->weight * sse;
+    *points += l->k;
+}
+
+enum st kmeans_fold(const struct ctx *x, struct tensors *view, const struct slot *slot)
+{
+    const struct km l = km_of(x->shape, x->opts);
+    const struct tensors *s = slot->state;
+    const uint64_t *head = s->t[KM_HEAD].u64;
+
+    if (view->t[KV_HEAD].u64[VIEW_POINTS] + l.k > view->t[KV_N].n)
+        return fail(x->err, ST_BAD_CONFIG, "the view has room for %u partitions, this is one more",
+                    l.p);
+    if (!head[HEAD_SEEDED] && !head[HEAD_LIVE])
+        return ST_OK;
+    view_shift(x, &l, view, s);
+    if (!head[HEAD_SEEDED]) {
+        fold_warm(x, &l, view, slot);
+        return ST_OK;
+    }
+    for (uint32_t j = 0; j < l.k; j++)
+        if (s->t[KM_N].f64[j] > 0)
+            append(&l, view, s->t[KM_CENTRE].f32 + (size_t)j * l.d, view->t[KV_SHIFT].f32,
+                   s->t[KM_SHIFT].f32, slot->weight * s->t[KM_N].f64[j]);
+    view->t[KV_SSE].f64[0] += slot->weight * s->t[KM_SSE].f64[0];
+    return ST_OK;
+}
