@@ -48,8 +48,7 @@ struct avro_compiler {
     uint32_t path_bytes, path_name; /* name: its place in plan->names */
     uint32_t names_bytes, ops_room, jumps_room, keys_room, numbers_room, classes_room, names_room;
     uint32_t classes;
-    uint32_t barrier; /* operations before it are not merged with later ones: a jump leads here */
-    uint32_t covered; /* roles that have been given a value so far */
+    uint32_t covered;        /* roles that have been given a value so far */
     struct avro_node **body; /* records that calls skip */
     uint32_t bodies, bodies_room;
     uint64_t fingerprint;
@@ -66,13 +65,40 @@ MUST enum st avro_compile_plan(struct avro_compiler *c, struct avro_plan *plan, 
                                struct err *e);
 void avro_compile_close(struct avro_compiler *c);
 
-/* For the two halves of the compiler. */
-MUST enum st avro_compile_labels(struct avro_compiler *c, struct labels *l, struct decoded *out);
+/* ---- the compiler's own parts ---- */
+
+/* avro_roles.c: what names mean */
 const struct avro_role *avro_role_at(const struct avro_compiler *c, const char *path);
 /* Roles below path: [*first, *first + result) of `sorted`. */
 uint32_t avro_roles_below(const struct avro_compiler *c, const char *path, uint32_t *first);
-bool avro_is_number(const struct avro_node *n); /* boolean to double */
+MUST enum st avro_compile_labels(struct avro_compiler *c, struct labels *l, struct decoded *out);
+bool avro_is_number(const struct avro_node *n);           /* boolean to double */
+bool avro_is_array_of_numbers(const struct avro_node *n); /* or of nulls and numbers */
+
+/* avro_emit.c: the plan grows */
 bool avro_grow(void *array, uint32_t n, uint32_t *room,
                size_t bytes); /* array: address of a pointer */
+MUST enum st avro_no_memory(struct avro_compiler *c);
+/* The fingerprint is of what is read and where it goes, in order; not of how operations are
+ * written. */
+void avro_note(struct avro_compiler *c, uint32_t what, uint32_t a, uint32_t b);
+MUST enum st avro_put_name(struct avro_compiler *c, const char *text, uint32_t *at);
+MUST enum st avro_put_op(struct avro_compiler *c, enum avro_code code, uint32_t a, uint32_t b);
+struct avro_op *avro_last_op(struct avro_compiler *c);            /* until the next one */
+MUST enum st avro_end_body(struct avro_compiler *c, uint32_t of); /* of the operation at `of` */
+/* Steps into a field, and back. */
+MUST enum st avro_enter(struct avro_compiler *c, const char *name, uint32_t *old,
+                        uint32_t *old_name);
+void avro_leave(struct avro_compiler *c, uint32_t old, uint32_t old_name);
+/* open, then for every branch: open_branch, its operations, OP_JUMP to 0; close with the place
+ * before open. */
+MUST enum st avro_open_union(struct avro_compiler *c, struct avro_node *n, uint32_t *jump);
+void avro_open_branch(struct avro_compiler *c, uint32_t jump);
+void avro_close_union(struct avro_compiler *c, uint32_t from);
+MUST enum st avro_put_skip(struct avro_compiler *c, struct avro_node *n);
+/* An array or map; code OP_COUNT counts its items in passing. */
+MUST enum st avro_put_skip_items(struct avro_compiler *c, struct avro_node *n, enum avro_code code,
+                                 uint32_t slot);
+MUST enum st avro_put_bodies(struct avro_compiler *c); /* that calls have asked for, at the end */
 
 #endif

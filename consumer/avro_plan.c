@@ -325,7 +325,8 @@ static void explain(const struct run *r, enum bad bad, char *detail)
 
 static enum bad run_message(struct run *r)
 {
-    enum bad bad = r->plan->rows || r->count ? BAD_NONE : open_row(r);
+    bool row = r->b && !r->plan->rows;
+    enum bad bad = row ? open_row(r) : BAD_NONE;
 
     if (bad == BAD_NONE)
         bad = avro_run(r, 0);
@@ -334,7 +335,7 @@ static enum bad run_message(struct run *r)
         r->got = r->end - r->p;
         return BAD_TRAILING;
     }
-    if (bad == BAD_NONE && !r->plan->rows && !r->count)
+    if (bad == BAD_NONE && row)
         bad = close_row(r);
     return bad;
 }
@@ -371,7 +372,7 @@ enum bad avro_plan_measure(struct avro_plan *p, struct bytes body, uint64_t *cou
     struct run r = {
         .plan = p, .start = body.p, .p = body.p, .end = body.p + body.n, .count = count};
 
-    for (uint32_t i = 0; i < p->counts; i++)
+    for (uint32_t i = 0; count && i < p->counts; i++)
         count[i] = AVRO_NOT_COUNTED;
     return run_message(&r);
 }

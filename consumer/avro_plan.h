@@ -106,8 +106,8 @@ struct avro_message {
 enum bad avro_plan_run(struct avro_plan *p, const struct avro_message *m, struct block *b,
                        char *detail);
 
-/* Runs a measuring plan over a sample: items of each counted array of the first row into
- * count[p->counts]. */
+/* Runs a measuring plan over a value: has it the form of the schema? Items of each counted array of
+ * the first row go into count[p->counts], unless that is NULL. */
 enum bad avro_plan_measure(struct avro_plan *p, struct bytes body, uint64_t *count);
 
 /* "price", "pixels[12]", or the number of a sparse column, into text[n]; returns text. */

@@ -178,7 +178,7 @@ static enum bad count_items(struct run *r, const struct avro_op *op, uint32_t pc
     uint64_t n;
     enum bad bad = skip_items(r, op, pc, &n);
 
-    if (bad == BAD_NONE && r->count[op->b] == AVRO_NOT_COUNTED)
+    if (bad == BAD_NONE && r->count && r->count[op->b] == AVRO_NOT_COUNTED)
         r->count[op->b] = n;
     return bad;
 }

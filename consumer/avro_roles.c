@@ -39,7 +39,7 @@ static bool is_nullable_number(const struct avro_node *n)
     return any;
 }
 
-static bool is_array_of_numbers(const struct avro_node *n)
+bool avro_is_array_of_numbers(const struct avro_node *n)
 {
     return n->kind == AVRO_K_ARRAY && is_nullable_number(n->field[0].type);
 }
@@ -107,9 +107,7 @@ static bool join(char *path, const char *name, size_t *old)
     *old = strlen(path);
     if (*old + strlen(name) + 2 > AVRO_PATH_MAX)
         return false;
-    if (*old)
-        strcat(path, ".");
-    strcat(path, name);
+    snprintf(path + *old, AVRO_PATH_MAX - *old, "%s%s", *old ? "." : "", name);
     return true;
 }
 
@@ -246,7 +244,7 @@ static enum st take(struct avro_compiler *c, const char *key, const char *path, 
 static enum st set_width(struct avro_compiler *c, struct avro_role *r, const struct avro_node *n,
                          uint32_t given)
 {
-    const struct avro_node *array = branch_that(n, is_array_of_numbers);
+    const struct avro_node *array = branch_that(n, avro_is_array_of_numbers);
     const struct avro_node *packed = branch_that(n, is_packed);
 
     r->array = true;
@@ -283,7 +281,8 @@ static enum st add_feature(struct avro_compiler *c, const struct feature *f)
         return fail(c->e, ST_BAD_CONFIG, "input.features: '%s' has another use in this job",
                     f->name);
     TRY(add_role(c, f->name, SINK_COLUMN, &r));
-    if (branch_that(n, is_array_of_numbers) || branch_that(n, is_packed))
+    if (branch_that(n, avro_is_array_of_numbers) ||
+        (branch_that(n, is_packed) && (f->width || !branch_that(n, fits_value))))
         return set_width(c, r, n, f->width);
     if (!branch_that(n, fits_value))
         return fail(c->e, ST_BAD_CONFIG,
@@ -321,7 +320,7 @@ static enum st discover(struct avro_compiler *c, struct avro_node *n, char *path
         n->inside = false;
         return ST_OK;
     }
-    if (is_nullable_number(n) || is_array_of_numbers(n)) {
+    if (is_nullable_number(n) || avro_is_array_of_numbers(n)) {
         bool scalar = n->kind != AVRO_K_ARRAY;
 
         if (has_role(c, path, again ? c->roles : c->others))
@@ -532,6 +531,17 @@ enum st avro_compile_labels(struct avro_compiler *c, struct labels *l, struct de
     return labels_init(l, names->class_name, symbols->n, c->e);
 }
 
+/* A union may be a number or a record; but no value is both. */
+static enum st refuse_parts(struct avro_compiler *c)
+{
+    for (uint32_t i = 0, first; i < c->roles; i++)
+        if (avro_roles_below(c, c->role[i].path, &first))
+            return fail(c->e, ST_BAD_CONFIG,
+                        "input: '%s' and '%s' are both named, but one is a part of the other",
+                        c->role[i].path, c->role[c->sorted[first]].path);
+    return ST_OK;
+}
+
 enum st avro_compile_open(struct avro_compiler *c, struct avro_node *root, const struct input *in,
                           bool need_label, struct err *e)
 {
@@ -549,35 +559,8 @@ enum st avro_compile_open(struct avro_compiler *c, struct avro_node *root, const
     TRY(add_features(c));
     if (c->roles == c->others)
         return fail(e, ST_BAD_CONFIG, "schema: it has no number that is left to learn from");
-    return sort_roles(c);
-}
-
-enum st avro_compile_widths(struct avro_compiler *c, const uint64_t *count, struct err *e)
-{
-    uint64_t columns = 0;
-
-    for (uint32_t i = 0; i < c->roles; i++) {
-        struct avro_role *r = &c->role[i];
-
-        if (r->sink != SINK_COLUMN)
-            continue;
-        if (!r->width) {
-            uint64_t n = count[r->slot];
-
-            if (n == AVRO_NOT_COUNTED || n == 0 || n > COLUMNS_MAX)
-                return fail(e, ST_BAD_CONFIG,
-                            "the first record has no usable '%s', so its width is unknown: write "
-                            "'%s[784]' in input.features, or set input.width",
-                            r->path, r->path);
-            r->width = (uint32_t)n;
-        }
-        r->column = (uint32_t)columns;
-        columns += r->width;
-        if (columns > COLUMNS_MAX)
-            return fail(e, ST_BAD_CONFIG, "more than %d columns", COLUMNS_MAX);
-    }
-    c->columns = c->sparse ? c->in->width : (uint32_t)columns;
-    return ST_OK;
+    TRY(sort_roles(c));
+    return refuse_parts(c);
 }
 
 void avro_compile_close(struct avro_compiler *c)

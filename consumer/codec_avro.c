@@ -25,6 +25,7 @@ enum framing { FRAMING_UNKNOWN, FRAMING_NONE, FRAMING_ID };
 
 struct avro {
     struct avro_plan plan;
+    struct avro_plan form; /* reads nothing: is a value of this schema at all? */
     enum framing framing;
     uint32_t id;
 };
@@ -404,37 +405,34 @@ static uint32_t frame_id(struct bytes v)
     return (uint32_t)v.p[1] << 24 | (uint32_t)v.p[2] << 16 | (uint32_t)v.p[3] << 8 | v.p[4];
 }
 
-static void see_id(struct avro *s, struct bytes v)
+/* Settles the framing by the first value that has the form of the schema, without prefix or with
+ * it. */
+static enum bad see_framing(struct avro *s, struct bytes v, uint64_t *count)
 {
-    s->framing = FRAMING_ID;
-    s->id = frame_id(v);
+    enum bad bad = avro_plan_measure(&s->form, v, count);
+
+    if (bad == BAD_NONE) {
+        s->framing = FRAMING_NONE;
+    } else if (has_frame(v) && avro_plan_measure(&s->form, without_frame(v), count) == BAD_NONE) {
+        s->framing = FRAMING_ID;
+        s->id = frame_id(v);
+        bad = BAD_NONE;
+    }
+    return bad;
 }
 
-/* Framing and widths as the sample has them; a sample that does not decode says nothing. */
+/* Framing and widths as the sample has them; a sample of another form says nothing. */
 static enum st look_at(struct avro *s, struct avro_compiler *c, struct bytes sample,
                        uint64_t *count, struct err *e)
 {
-    struct avro_plan plan = {0};
-    enum bad bad = BAD_TRUNCATED;
-    enum st st = avro_compile_measure(c, &plan, e);
+    enum bad bad = see_framing(s, sample, count);
 
-    if (st == ST_OK) {
-        bad = avro_plan_measure(&plan, sample, count);
-        if (bad == BAD_NONE) {
-            s->framing = FRAMING_NONE;
-        } else if (has_frame(sample)) {
-            bad = avro_plan_measure(&plan, without_frame(sample), count);
-            if (bad == BAD_NONE)
-                see_id(s, sample);
-        }
-    }
-    avro_plan_free(&plan);
-    if (st == ST_OK && bad && c->unknown)
+    if (bad && c->unknown)
         return fail(e, ST_BAD_CONFIG,
                     "the first record is not of this schema (%s), so the width of its arrays is "
                     "unknown: check input.schema, or give widths in input.features",
                     bad_name(bad));
-    return st;
+    return ST_OK;
 }
 
 static enum st compile(struct avro *s, struct avro_compiler *c, struct bytes sample,
@@ -443,6 +441,8 @@ static enum st compile(struct avro *s, struct avro_compiler *c, struct bytes sam
     uint64_t *count = calloc(c->unknown + 1, sizeof *count);
     enum st st = count ? ST_OK : fail(e, ST_FATAL, "no memory for the schema");
 
+    if (st == ST_OK)
+        st = avro_compile_measure(c, &s->form, e);
     if (st == ST_OK && sample.p)
         st = look_at(s, c, sample, count, e);
     if (st == ST_OK)
@@ -480,6 +480,7 @@ static void avro_close(void *self)
     struct avro *s = self;
 
     avro_plan_free(&s->plan);
+    avro_plan_free(&s->form);
     memset(s, 0, sizeof *s);
 }
 
@@ -501,25 +502,6 @@ static enum bad wrong_frame(const struct avro *s, struct bytes v, char *detail)
     return BAD_FRAMING;
 }
 
-/* The first good message of a topic that had none at open. */
-static enum bad decide_framing(struct avro *s, struct avro_message *m, struct block *b,
-                               char *detail)
-{
-    struct bytes whole = m->body;
-    enum bad bad = avro_plan_run(&s->plan, m, b, detail);
-
-    if (bad == BAD_NONE) {
-        s->framing = FRAMING_NONE;
-    } else if (has_frame(whole)) {
-        m->body = without_frame(whole);
-        if (avro_plan_run(&s->plan, m, b, NULL) == BAD_NONE) {
-            see_id(s, whole);
-            bad = BAD_NONE;
-        }
-    }
-    return bad;
-}
-
 static enum bad avro_decode(void *self, struct bytes key, struct bytes value, int64_t offset,
                             int64_t timestamp_ms, struct block *b, char *detail)
 {
@@ -529,7 +511,7 @@ static enum bad avro_decode(void *self, struct bytes key, struct bytes value, in
     if (b->key)
         m.key = hash64(key.p, key.n, 0);
     if (s->framing == FRAMING_UNKNOWN)
-        return decide_framing(s, &m, b, detail);
+        (void)see_framing(s, value, NULL);
     if (s->framing == FRAMING_ID) {
         if (!has_frame(value) || frame_id(value) != s->id)
             return wrong_frame(s, value, detail);

@@ -700,24 +700,28 @@ static void the_registry_prefix_is_accepted(void **state)
     row_is(f, 0, (float[]){1, 2, 3});
 }
 
-static void without_a_sample_the_first_good_message_decides(void **state)
+static void without_a_sample_the_first_value_of_the_form_decides(void **state)
 {
     struct fixture *f = *state;
 
     fields(f, "{\"name\":\"f\",\"type\":{\"type\":\"array\",\"items\":\"float\"}}");
     f->in.width = 3;
     ready(f);
-    put_floats(f, 2, 1);
+    put_text(f, "no Avro"); /* says nothing */
+    assert_int_equal(decode(f), BAD_TRUNCATED);
+    put_frame(f, 9), put_floats(f, 2, 1); /* bad, but the prefix is seen */
     assert_int_equal(decode(f), BAD_WIDTH);
-    put_frame(f, 9), put_floats(f, 3, 1);
-    assert_int_equal(decode(f), BAD_NONE);
     put_floats(f, 3, 1);
     assert_int_equal(decode(f), BAD_FRAMING);
-    ready(f);
-    put_floats(f, 3, 1);
+    put_frame(f, 9), put_floats(f, 3, 1);
     assert_int_equal(decode(f), BAD_NONE);
+    ready(f);
+    put_floats(f, 3, NAN);
+    assert_int_equal(decode(f), BAD_NONFINITE);
     put_frame(f, 9), put_floats(f, 3, 1);
     assert_int_equal(decode(f), BAD_WIDTH);
+    put_floats(f, 3, 1);
+    assert_int_equal(decode(f), BAD_NONE);
 }
 
 static void what_is_too_short_or_too_long_is_told_apart(void **state)
@@ -753,6 +757,9 @@ static void what_is_too_short_or_too_long_is_told_apart(void **state)
     assert_string_equal(f->detail, "row 0: 1 bytes behind the last value");
     put_text(f, ""), put_floats(f, 2, 1);
     memset(f->m + f->n, 0xff, 11), f->n += 11;
+    assert_int_equal(decode(f), BAD_VALUE);
+    put_text(f, ""), put_floats(f, 2, 1);
+    memset(f->m + f->n, 0x80, 9), f->m[f->n + 9] = 2, f->n += 10; /* bit 64 */
     assert_int_equal(decode(f), BAD_VALUE);
     put_text(f, ""), put_floats(f, 2, 1);
     memset(f->m + f->n, 0x80, 3), f->n += 3;
@@ -915,7 +922,7 @@ int main(void)
         AVRO_TEST(a_message_may_hold_many_rows),
         AVRO_TEST(key_and_time_come_from_fields_or_from_the_record),
         AVRO_TEST(the_registry_prefix_is_accepted),
-        AVRO_TEST(without_a_sample_the_first_good_message_decides),
+        AVRO_TEST(without_a_sample_the_first_value_of_the_form_decides),
         AVRO_TEST(what_is_too_short_or_too_long_is_told_apart),
         AVRO_TEST(hostile_messages_cost_no_time_and_no_stack),
         AVRO_TEST(repeated_types_do_not_blow_up_the_plan),

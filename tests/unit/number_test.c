@@ -60,7 +60,16 @@ static void random_text_is_rounded_as_strtod_does(void **state)
  * halfway. */
 static void numbers_between_two_floats_are_rounded_once(void **state)
 {
+    char text[64];
+
     (void)state;
+    for (uint32_t i = 0; i < 200000;
+         i++) { /* short texts whose double is halfway, though they are not */
+        double halfway = 1 + ldexp(2.0 * (double)(mix64(i) >> 41) + 1, -24);
+
+        snprintf(text, sizeof text, "%.15f", halfway);
+        check_text(text);
+    }
     check_text("1.00000005960464477539062500");
     check_text("1.00000005960464477539062501");
     check_text("1.00000005960464477539062499");
