@@ -86,7 +86,7 @@ static enum st fill(const struct broker *br, void *b, char **argv, struct err *e
     for (uint64_t i = 0; sent < rows; i++, sent += per) {
         struct bytes value = {m, message(m, per, &seed)};
 
-        TRY(br->produce(p, 0, (int32_t)(i % partitions), (struct bytes){0}, value, 1, NULL, 0, e));
+        TRY(br->produce(p, 0, (int32_t)(i % partitions), (struct bytes){0}, value, -1, NULL, 0, e));
     }
     TRY(br->producer_wait(p, 60000, e));
     br->producer_close(p);
