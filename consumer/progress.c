@@ -84,13 +84,22 @@ static const char *metric_name(const struct worker *w)
                                                                        : "accuracy";
 }
 
+/* A measure that this algorithm does not have is "-". */
+static const char *value_text(double v, int digits, char text[24])
+{
+    if (isnan(v))
+        return "-";
+    snprintf(text, 24, "%.*f", digits, v);
+    return text;
+}
+
 void progress_line(struct worker *w, bool force)
 {
     struct progress *p = w->progress;
     int64_t now = clock_mono_us();
     double lag, todo, rate, elapsed = (double)(now - p->start_us) / 1e6,
                             since = (double)(now - p->line_us) / 1e6;
-    char t1[24], t2[24];
+    char t1[24], t2[24], t3[24], t4[24];
     struct metric m;
     uint32_t model;
 
@@ -112,12 +121,12 @@ void progress_line(struct worker *w, bool force)
         fprintf(stderr, "%12s %10s %10s %10s %10s %6s %10s %10s %9s %9s %9s\n", "rows", "loss",
                 "loss_last", metric_name(w), "no_skill", "model", "rows/s", "lag", "state_MB",
                 "elapsed", "left");
-    fprintf(stderr,
-            "%12" PRIu64 " %10.6f %10.6f %10.4f %10.6f %6" PRIu32 " %10.0f %10.0f %9.1f %9s %9s\n",
-            w->rows, m.loss / m.weight, m.recent_loss / m.weight, m.accuracy / m.weight,
-            m.baseline_loss / m.weight, model + 1, rate, lag,
-            (double)w->declared.bytes * w->owned / 1e6, time_text(elapsed, t1, sizeof t1),
-            time_text(rate > 0 ? todo / rate : -1, t2, sizeof t2));
+    fprintf(
+        stderr, "%12" PRIu64 " %10.6f %10.6f %10s %10s %6" PRIu32 " %10.0f %10.0f %9.1f %9s %9s\n",
+        w->rows, m.loss / m.weight, m.recent_loss / m.weight,
+        value_text(m.accuracy / m.weight, 4, t3), value_text(m.baseline_loss / m.weight, 6, t4),
+        model + 1, rate, lag, (double)w->declared.bytes * w->owned / 1e6,
+        time_text(elapsed, t1, sizeof t1), time_text(rate > 0 ? todo / rate : -1, t2, sizeof t2));
     p->line_us = now;
     p->line_rows = w->rows;
 }
