@@ -107,7 +107,7 @@ enum st letters_each(const struct letters *l,
 enum st letter_send(const struct broker *br, void *producer, uint16_t topic, const char *source,
                     const struct dead_letter *d, struct err *e)
 {
-    char partition[16], offset[24];
+    char partition[16], offset[24], timestamp[24];
     struct header h[] = {
         {"reason", {(const uint8_t *)d->reason, strlen(d->reason)}},
         {"detail", {(const uint8_t *)d->detail, strlen(d->detail)}},
@@ -118,8 +118,12 @@ enum st letter_send(const struct broker *br, void *producer, uint16_t topic, con
         {"offset",
          {(const uint8_t *)offset,
           (size_t)snprintf(offset, sizeof offset, "%" PRId64, d->at.offset)}},
+        {"timestamp",
+         {(const uint8_t *)timestamp,
+          (size_t)snprintf(timestamp, sizeof timestamp, "%" PRId64, d->timestamp_ms)}},
     };
 
-    return br->produce(producer, topic, (int32_t)d->partition, d->key, d->value, d->timestamp_ms, h,
+    /* its own time is now: with an old record's it would be past the topic's retention at once */
+    return br->produce(producer, topic, (int32_t)d->partition, d->key, d->value, -1, h,
                        sizeof h / sizeof *h, e);
 }

@@ -21,7 +21,7 @@ static void bad_record(struct worker *w, struct partition *p, const struct recor
         w->example = (struct bad_example){.offset = r->offset, .partition = p->p, .reason = reason};
         snprintf(w->example.detail, sizeof w->example.detail, "%s", detail);
     }
-    if (w->job->bad_dead_letter)
+    if (w->job->bad_dead_letter && !at.epoch) /* a later epoch meets it again */
         letters_add(&p->letters, r, at, reason, detail);
 }
 

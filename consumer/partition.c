@@ -59,6 +59,17 @@ void block_drop(struct worker *w, struct partition *p)
     p->next = p->m.pos.offset;
 }
 
+/* What this poll still holds of a partition lies before the seek. */
+static void forget_fetched(struct worker *w, uint32_t partition)
+{
+    uint32_t n = w->rec_at;
+
+    for (uint32_t i = w->rec_at; i < w->recs; i++)
+        if (w->rec[i].partition != (int32_t)partition)
+            w->rec[n++] = w->rec[i];
+    w->recs = n;
+}
+
 /* [begin, end) is learned: the next epoch, or the end of the job for this partition. */
 static enum st end_epoch(struct worker *w, struct partition *p)
 {
@@ -76,6 +87,7 @@ static enum st end_epoch(struct worker *w, struct partition *p)
     p->m.pos.epoch++;
     p->m.pos.offset = p->next = p->m.begin;
     *partition_batches(p) = 0;
+    forget_fetched(w, p->p);
     return w->br->consumer_seek(w->c, s, w->err);
 }
 
