@@ -2,9 +2,9 @@
 
 #include "algos/algo.h"
 
-static const struct verb *const verbs[] = {&verb_load,   &verb_train,   &verb_score, &verb_model,
-                                           &verb_derive, &verb_state,   &verb_lint,  &verb_config,
-                                           &verb_list,   &verb_version, NULL};
+static const struct verb *const verbs[] = {
+    &verb_load, &verb_peek,   &verb_train, &verb_score,   &verb_model, &verb_derive, &verb_state,
+    &verb_lint, &verb_config, &verb_list,  &verb_version, &verb_demo,  NULL};
 
 int main(int argc, char **argv)
 {

@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,15 @@ static enum log_form line_form = LOG_AUTO;
 
 void log_setup(enum log_level most, enum log_form form)
 {
+    static const char *const name[] = {
+        [LOG_TEXT] = "text", [LOG_LOGFMT] = "logfmt", [LOG_JSON] = "json"};
+    const char *wanted = form == LOG_AUTO ? getenv("MILLRACE_LOG") : NULL;
+
     most_verbose = most;
     line_form = form;
+    for (uint32_t i = LOG_TEXT; wanted && i <= LOG_JSON; i++)
+        if (!strcmp(wanted, name[i]))
+            line_form = (enum log_form)i;
 }
 
 static size_t add(char *line, size_t n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

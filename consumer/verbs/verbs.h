@@ -5,6 +5,6 @@
 #include "consumer/cli.h"
 
 extern const struct verb verb_lint, verb_list, verb_version, verb_config, verb_train, verb_score,
-    verb_model, verb_derive, verb_state, verb_load;
+    verb_model, verb_derive, verb_state, verb_load, verb_demo, verb_peek;
 
 #endif
