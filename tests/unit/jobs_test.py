@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""The example jobs of config/jobs, one per algorithm, train and score as they stand; only broker
+and places are set from outside. $MILLRACE is the program."""
+
+import os
+import random
+import re
+import struct
+import subprocess
+import tempfile
+import unittest
+
+PROGRAM = os.environ["MILLRACE"]
+JOBS = os.path.join(os.path.dirname(__file__), "..", "..", "config", "jobs/")
+SIDE, CLASSES, ROWS = 8, 10, 12000
+
+
+class Jobs(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.dir = folder.name
+        cls.broker = "local:" + os.path.join(cls.dir, "broker")
+        cls.schema = os.path.join(cls.dir, "images.avsc")
+        for topic, seed, rows in (("images", 1, ROWS), ("images-test", 2, 500)):
+            cls.make_pictures(seed, rows)
+            cls.millrace("load", "-b", cls.broker, "-t", topic, "--schema", cls.schema, "--format",
+                         "idx", "--label", cls.path("labels"), cls.path("images"))
+
+    @classmethod
+    def path(cls, name):
+        return os.path.join(cls.dir, name)
+
+    @classmethod
+    def make_pictures(cls, seed, rows):
+        """A kind is a random picture; noise is added to it."""
+        kinds = [random.Random(k).choices((40, 200), k=SIDE * SIDE) for k in range(CLASSES)]
+        noise = random.Random(seed)
+        with open(cls.path("labels"), "wb") as y, open(cls.path("images"), "wb") as x:
+            y.write(struct.pack(">4BI", 0, 0, 8, 1, rows))
+            x.write(struct.pack(">4B3I", 0, 0, 8, 3, rows, SIDE, SIDE))
+            for _ in range(rows):
+                kind = noise.randrange(CLASSES)
+                y.write(bytes([kind]))
+                x.write(bytes(p + (b & 63) - 32 for p, b in
+                              zip(kinds[kind], noise.randbytes(SIDE * SIDE))))
+
+    @classmethod
+    def millrace(cls, *words):
+        done = subprocess.run([PROGRAM, *words], capture_output=True, text=True)
+        if done.returncode:
+            raise AssertionError(f"{words}: exit {done.returncode}\n{done.stderr}")
+        return done.stdout
+
+    def train(self, name):
+        self.job = (os.path.join(JOBS, name + ".yaml"), "-b", self.broker)
+        self.places = ("--set", "input.schema=" + self.schema)
+        self.millrace("train", *self.job, *self.places, "--set",
+                      "state_dir=" + self.path(name + ".state"), "--until-end", "-q")
+
+    def score(self):
+        return self.millrace("score", *self.job, *self.places, "-t", "images-test", "--until-end",
+                             "--metrics")
+
+    def test_every_algorithm_has_an_example(self):
+        algorithms = self.millrace("list").split("algorithms\n")[1].split("\ncompute")[0]
+        names = sorted(line.split()[0] for line in algorithms.splitlines())
+        self.assertEqual(sorted(os.listdir(JOBS)), [name + ".yaml" for name in names])
+
+    def test_linear(self):
+        self.train("linear")
+        accuracy = float(re.search(r"^accuracy (.*)$", self.score(), re.M)[1])
+        self.assertGreater(accuracy, 0.99)
+
+    def test_kmeans(self):
+        self.train("kmeans")
+        distance = (SIDE * SIDE * (64 ** 2 / 12)) ** 0.5 / 255  # of a row from its kind
+        loss = float(re.search(r"^loss (.*)$", self.score(), re.M)[1])
+        self.assertLess(loss, 1.1 * distance)
+
+
+if __name__ == "__main__":
+    unittest.main()
