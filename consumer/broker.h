@@ -53,7 +53,7 @@ struct header {
 
 struct broker_conf {
     const char *address; /* local: the folder. kafka: unused, bootstrap.servers is a property */
-    const struct props *props;
+    const struct props *props; /* borrowed until close */
     uint64_t queue_bytes; /* memory declared for fetched records of one consumer; queues are sized
                              from it */
     bool read_only;       /* local: open beside a writer */
@@ -115,7 +115,8 @@ struct broker {
      * transactions, else the end that read_committed sees. */
     MUST enum st (*watermarks)(void *b, const char *topic, int32_t partition, bool uncommitted,
                                int64_t *low, int64_t *high, struct err *e);
-    /* The group's committed offsets and metadata of partitions 0 .. n-1; absent: offset -1001. */
+    /* The group's committed offsets and metadata of partitions 0 .. n-1; absent: offset -1001.
+     * ST_AGAIN while some of them are in a transaction that is undecided. */
     MUST enum st (*committed)(void *b, const char *group, const char *topic,
                               struct offset_commit *out, uint32_t n, struct err *e);
 
@@ -134,13 +135,15 @@ struct broker {
     /* What the group did during the last poll; partitions (of all topics, sorted) are borrowed
      * until the next poll. ASSIGNED: the metadata has been captured and nothing is read yet: call
      * consumer_assign with what has been restored.
-     * REVOKED: publish what is owned, then consumer_assign with none. LOST, FENCED: publish
-     * nothing. */
+     * REVOKED: publish what is owned (which is refused if it comes too late), then consumer_assign
+     * with none. LOST: the same without the publish. FENCED: another worker uses the name;
+     * only close is left. */
     enum group_event (*consumer_event)(void *c, const struct start **partitions, uint32_t *n);
     /* Replaces what is read, always with explicit offsets. In a group only after ASSIGNED (the set
      * may grow), with none after REVOKED or LOST. */
     MUST enum st (*consumer_assign)(void *c, const struct start *s, uint32_t n, struct err *e);
-    /* Reads partition on from offset; records fetched before are dropped. */
+    /* Reads partition on from offset; records fetched before are dropped. Of a partition that is
+     * being read: after REC_RESET use consumer_assign. */
     MUST enum st (*consumer_seek)(void *c, struct start s, struct err *e);
 
     /* id NULL: idempotent, no transactions. With an id: fences every older producer of that id and
@@ -155,7 +158,8 @@ struct broker {
     MUST enum st (*produce)(void *p, uint16_t topic, int32_t partition, struct bytes key,
                             struct bytes value, int64_t timestamp_ms, const struct header *h,
                             uint32_t headers, struct err *e);
-    /* Waits until every record is acknowledged. ST_AGAIN: one was not: abort. */
+    /* Waits until every record is acknowledged. ST_AGAIN: one was not: abort. ST_BAD_INPUT: the
+     * topic does not take one (too large); without a transaction the producer goes on. */
     MUST enum st (*producer_wait)(void *p, int timeout_ms, struct err *e);
     /* Adds the group's offsets with the metadata that consumer c captured. ST_REVOKED: fenced:
      * abort, own nothing until the next assignment. CHECKs that nothing is outstanding (R3). */

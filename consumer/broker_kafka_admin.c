@@ -19,6 +19,7 @@ static void ask_begin(struct ask *a, struct kafka *b, rd_kafka_admin_op_t op)
 {
     char text[128];
 
+    CHECK(b->admin);
     *a = (struct ask){b, rd_kafka_AdminOptions_new(b->admin, op), rd_kafka_queue_new(b->admin),
                       NULL};
     CHECK(a->options && a->queue);

@@ -150,6 +150,7 @@ static struct sizes queue_sizes(uint64_t bytes)
     uint64_t fetch = within(1 << 20, values / FETCH_PART, 50 << 20);
     struct sizes s;
 
+    CHECK(fetch <= values);
     snprintf(s.messages, sizeof s.messages, "%llu", (unsigned long long)messages);
     snprintf(s.values_kib, sizeof s.values_kib, "%llu", (unsigned long long)(values >> 10));
     snprintf(s.fetch, sizeof s.fetch, "%llu", (unsigned long long)fetch);
@@ -238,6 +239,7 @@ enum st kafka_consumer_open(void *self, void *broker, const struct consumer_conf
     c->b = b;
     c->notes.owner = c;
     c->grouped = conf->group != NULL;
+    c->read_uncommitted = conf->read_uncommitted;
     if (c->grouped)
         snprintf(c->instance, sizeof c->instance, "%s", conf->instance);
     snprintf(wait, sizeof wait, "%u", conf->wait_ms ? conf->wait_ms : 50);
@@ -390,7 +392,7 @@ static enum st fill_records(struct kafka_consumer *c, struct record *out, uint32
             *n += keep;
             continue;
         }
-        CHECK(topic >= 0);
+        CHECK(topic >= 0 && m->partition >= 0);
         r->key = (struct bytes){m->key, m->key_len};
         r->value = (struct bytes){m->payload, m->len};
         r->timestamp_ms = rd_kafka_message_timestamp(m, &kind);
@@ -456,6 +458,7 @@ bool kafka_consumer_header(void *self, const struct record *r, uint32_t i, struc
     const void *value = NULL;
 
     (void)self;
+    CHECK(r->kind == REC_DATA && r->message);
     if (rd_kafka_message_headers(r->message, &headers) ||
         rd_kafka_header_get_all(headers, i, &out->name, &value, &out->value.n))
         return false;
@@ -467,6 +470,7 @@ enum group_event kafka_consumer_event(void *self, const struct start **partition
 {
     struct kafka_consumer *c = self;
 
+    CHECK(c->grouped || c->event == GROUP_NONE);
     *partitions = c->list;
     *n = c->event == GROUP_NONE ? 0 : c->list_n;
     return c->event;
@@ -474,24 +478,45 @@ enum group_event kafka_consumer_event(void *self, const struct start **partition
 
 /* Positions */
 
+/* -2 and -1 as offsets: librdkafka would ask as well, but waits half a second first where the
+ * partition is new to the handle. */
+static enum st explicit_offset(struct kafka_consumer *c, const struct start *s, int64_t *offset,
+                               struct err *e)
+{
+    int64_t low, high;
+
+    *offset = s->offset;
+    if (s->offset >= 0)
+        return ST_OK;
+    TRY(kafka_watermarks(c->b, rd_kafka_topic_name(c->topic[s->topic]), s->partition,
+                         c->read_uncommitted, &low, &high, e));
+    *offset = s->offset == RD_KAFKA_OFFSET_BEGINNING ? low : high;
+    return ST_OK;
+}
+
 enum st kafka_consumer_assign(void *self, const struct start *s, uint32_t n, struct err *e)
 {
     struct kafka_consumer *c = self;
     rd_kafka_topic_partition_list_t *list;
-    rd_kafka_resp_err_t code;
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    enum st st = ST_OK;
 
     if (c->grouped && n && (!c->captured || c->revoking))
         return fail(e, ST_REVOKED, "'%s' owns no partition (any more)", c->instance);
     list = rd_kafka_topic_partition_list_new((int)n + 1);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; st == ST_OK && i < n; i++) {
         CHECK(s[i].topic < c->topics_n && s[i].offset >= RD_KAFKA_OFFSET_BEGINNING);
-        rd_kafka_topic_partition_list_add(list, rd_kafka_topic_name(c->topic[s[i].topic]),
-                                          s[i].partition)
-            ->offset = s[i].offset;
+        st = explicit_offset(c, &s[i],
+                             &rd_kafka_topic_partition_list_add(
+                                  list, rd_kafka_topic_name(c->topic[s[i].topic]), s[i].partition)
+                                  ->offset,
+                             e);
     }
     /* NULL answers a revocation; an empty list reads nothing and stays in the group. */
-    code = rd_kafka_assign(c->rk, c->revoking || !c->grouped ? (n ? list : NULL) : list);
+    if (st == ST_OK)
+        code = rd_kafka_assign(c->rk, n || (c->grouped && !c->revoking) ? list : NULL);
     rd_kafka_topic_partition_list_destroy(list);
+    TRY(st);
     if (c->revoking)
         forget_membership(c);
     c->revoking = false;

@@ -27,7 +27,7 @@ void kafka_delivered(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
     struct kafka_producer *p = ((struct kafka_notes *)opaque)->owner;
 
-    (void)rk;
+    CHECK(p && p->rk == rk && p->reported < p->produced);
     p->reported++;
     if (!m->err || p->failed || m->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE ||
         m->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
@@ -227,6 +227,7 @@ enum st kafka_producer_wait(void *self, int timeout_ms, struct err *e)
     rd_kafka_resp_err_t failed, fatal;
     char text[256];
 
+    CHECK(p->rk && timeout_ms >= 0);
     while (outstanding(p) > 0 && clock_mono_us() < stop)
         rd_kafka_poll(p->rk, 50);
     failed = p->failed;
@@ -257,7 +258,7 @@ static rd_kafka_topic_partition_list_t *offset_list(const char *topic,
         t->offset = o[i].offset;
         t->metadata_size = strnlen(o[i].metadata, sizeof o[i].metadata);
         t->metadata = strndup(o[i].metadata, sizeof o[i].metadata); /* freed with the list */
-        CHECK(t->metadata && t->offset >= 0);
+        CHECK(t->metadata && t->offset >= 0 && t->partition >= 0);
     }
     return list;
 }
