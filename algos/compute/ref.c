@@ -373,6 +373,19 @@ MR_CLONES void ref_csr_mm(void *self, struct csr x, struct mat w, struct mat z)
     }
 }
 
+/* g_idx[q][0, n) += val[q] e[0, n) over the entries of row i; n is a constant where it is called. */
+MR_INLINE void csr_row_add(struct csr x, size_t i, const float *e, size_t n, struct mat g, size_t j)
+{
+    for (size_t q = x.ptr[i]; q < x.ptr[i + 1]; q++) {
+        float *to = g.p + (size_t)x.idx[q] * g.ld + j;
+        float v = x.val ? x.val[q] : 1.0f;
+
+        DCHECK(x.idx[q] < g.r);
+        for (size_t l = 0; l < n; l++)
+            to[l] += v * e[l];
+    }
+}
+
 MR_CLONES void ref_csr_tmm(void *self, struct csr x, struct mat e, struct mat g)
 {
     (void)self;
@@ -380,20 +393,14 @@ MR_CLONES void ref_csr_tmm(void *self, struct csr x, struct mat e, struct mat g)
     ref_scale(0.0f, g, 0);
     for (size_t i = 0; i < x.n; i++) {
         const float *ei = e.p + i * e.ld;
+        size_t j = 0;
 
-        for (size_t q = x.ptr[i]; q < x.ptr[i + 1]; q++) {
-            float v = x.val ? x.val[q] : 1.0f;
-            float *to = g.p + (size_t)x.idx[q] * g.ld;
-            size_t j = 0;
-
-            DCHECK(x.idx[q] < g.r);
-            for (; j + LANES <= e.c; j += LANES)
-                axpy(LANES, v, ei + j, to + j);
-            for (; j + 4 <= e.c; j += 4)
-                axpy(4, v, ei + j, to + j);
-            for (; j < e.c; j++)
-                to[j] += v * ei[j];
-        }
+        for (; j + LANES <= e.c; j += LANES)
+            csr_row_add(x, i, ei + j, LANES, g, j);
+        for (; j + 4 <= e.c; j += 4)
+            csr_row_add(x, i, ei + j, 4, g, j);
+        for (; j < e.c; j++)
+            csr_row_add(x, i, ei + j, 1, g, j);
     }
 }
 
