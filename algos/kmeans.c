@@ -47,7 +47,7 @@ void km_ew(const struct ctx *x, enum ew_id k, uint32_t rows, uint32_t cols, cons
 struct mat km_shift_rows(const struct ctx *x, struct mat in, const float *shift)
 {
     const struct km l = km_of(x->shape, x->opts);
-    struct mat to = km_mat(x->work->t[WORK_X].f32, in.r, in.c, l.xld);
+    struct mat to = km_mat(x->work->t[KW_X].f32, in.r, in.c, l.xld);
 
     CHECK(in.r <= l.b && in.c == l.d);
     km_ew(x, EW_subrow, in.r, in.c,
@@ -58,15 +58,15 @@ struct mat km_shift_rows(const struct ctx *x, struct mat in, const float *shift)
 void km_near(const struct ctx *x, struct mat in, struct mat centre, uint32_t k)
 {
     struct tensor *t = x->work->t;
-    struct mat dist = km_mat(t[WORK_DIST].f32, in.r, centre.r, centre.r);
+    struct mat dist = km_mat(t[KW_DIST].f32, in.r, centre.r, centre.r);
 
-    CHECK((uint64_t)in.r * centre.r <= t[WORK_DIST].n);
-    x->c->rowsq(x->cs, centre, t[WORK_C2].f32);
+    CHECK((uint64_t)in.r * centre.r <= t[KW_DIST].n);
+    x->c->rowsq(x->cs, centre, t[KW_C2].f32);
     x->c->gemm(x->cs, TB, -2.0f, in, centre, 0.0f, dist);
     if (k == 1)
-        x->c->rowmin(x->cs, dist, t[WORK_C2].f32, t[WORK_AT].u32, t[WORK_VAL].f32);
+        x->c->rowmin(x->cs, dist, t[KW_C2].f32, t[KW_AT].u32, t[KW_VAL].f32);
     else
-        x->c->topk(x->cs, dist, t[WORK_C2].f32, k, t[WORK_AT].u32, t[WORK_VAL].f32);
+        x->c->topk(x->cs, dist, t[KW_C2].f32, k, t[KW_AT].u32, t[KW_VAL].f32);
 }
 
 void km_assign(const struct ctx *x, struct mat in, struct mat centre, float *loss)
@@ -74,9 +74,9 @@ void km_assign(const struct ctx *x, struct mat in, struct mat centre, float *los
     struct tensor *t = x->work->t;
 
     km_near(x, in, centre, 1);
-    x->c->rowsq(x->cs, in, t[WORK_X2].f32);
+    x->c->rowsq(x->cs, in, t[KW_X2].f32);
     km_ew(x, EW_square_distance, in.r, 1,
-          (struct arg[8]){{t[WORK_VAL].f32, 1}, {t[WORK_X2].f32, 0}, {loss, 1}}, NULL);
+          (struct arg[8]){{t[KW_VAL].f32, 1}, {t[KW_X2].f32, 0}, {loss, 1}}, NULL);
 }
 
 void km_sums_clear(const struct ctx *x)
@@ -85,9 +85,9 @@ void km_sums_clear(const struct ctx *x)
     double *mass = x->work->t[HOST_MASS].f64;
     float zero = 0.0f;
 
-    km_ew(x, EW_set, l.k, l.d, (struct arg[8]){{x->work->t[WORK_SUM].f32, l.d}}, &zero);
+    km_ew(x, EW_set, l.k, l.d, (struct arg[8]){{x->work->t[KW_SUM].f32, l.d}}, &zero);
     memset(mass, 0, l.k * sizeof *mass);
-    x->c->put(x->cs, x->work->t[WORK_MASS].f64, mass, l.k * sizeof *mass);
+    x->c->put(x->cs, x->work->t[KW_MASS].f64, mass, l.k * sizeof *mass);
 }
 
 void km_sums_add(const struct ctx *x, struct mat in, const float *weight)
@@ -95,18 +95,18 @@ void km_sums_add(const struct ctx *x, struct mat in, const float *weight)
     const struct km l = km_of(x->shape, x->opts);
     struct tensor *t = x->work->t;
 
-    x->c->segsum(x->cs, in, weight, t[WORK_AT].u32, km_mat(t[WORK_SUM].f32, l.k, l.d, l.d),
-                 t[WORK_MASS].f64);
+    x->c->segsum(x->cs, in, weight, t[KW_AT].u32, km_mat(t[KW_SUM].f32, l.k, l.d, l.d),
+                 t[KW_MASS].f64);
 }
 
 void km_move(const struct ctx *x, struct centres k, double sum)
 {
     const struct km l = km_of(x->shape, x->opts);
     struct tensor *t = x->work->t;
-    float *rate = t[WORK_RATE].f32, *host = t[HOST_F32].f32;
+    float *rate = t[KW_RATE].f32, *host = t[HOST_F32].f32;
     double *mass = t[HOST_MASS].f64;
 
-    x->c->get(x->cs, mass, t[WORK_MASS].f64, l.k * sizeof *mass);
+    x->c->get(x->cs, mass, t[KW_MASS].f64, l.k * sizeof *mass);
     for (uint32_t j = 0; j < l.k; j++)
         host[j] = (float)mass[j];
     x->c->put(x->cs, rate, host, l.k * sizeof *host);
@@ -116,9 +116,9 @@ void km_move(const struct ctx *x, struct centres k, double sum)
     }
     x->c->put(x->cs, rate + l.k, host, l.k * sizeof *host);
     km_ew(x, EW_mean_step, l.k, l.d,
-          (struct arg[8]){{k.c, l.d}, {t[WORK_SUM].f32, l.d}, {rate, 0}, {rate + l.k, 0}}, NULL);
-    x->c->rowsq(x->cs, km_mat(t[WORK_SUM].f32, l.k, l.d, l.d), t[WORK_STEP].f32);
-    x->c->get(x->cs, host, t[WORK_STEP].f32, l.k * sizeof *host);
+          (struct arg[8]){{k.c, l.d}, {t[KW_SUM].f32, l.d}, {rate, 0}, {rate + l.k, 0}}, NULL);
+    x->c->rowsq(x->cs, km_mat(t[KW_SUM].f32, l.k, l.d, l.d), t[KW_STEP].f32);
+    x->c->get(x->cs, host, t[KW_STEP].f32, l.k * sizeof *host);
     for (uint32_t j = 0; j < l.k; j++)
         sum -= mass[j] > 0 ? k.n[j] * (double)host[j] : 0;
     *k.sse += sum > 0 ? sum : 0; /* rounding, where all rows are centres */
@@ -186,7 +186,7 @@ static struct span rows_from(const struct km *l, const struct rows *r, uint32_t 
                          .train = r->train - from};
 }
 
-/* Centre j's nearest neighbour, and the squared distance to it. WORK_C2 is of the centres as they
+/* Centre j's nearest neighbour, and the squared distance to it. KW_C2 is of the centres as they
  * are. */
 static uint32_t neighbour(const struct ctx *x, const struct km *l, struct tensors *s, uint32_t j,
                           double *d2)
@@ -197,13 +197,13 @@ static uint32_t neighbour(const struct ctx *x, const struct km *l, struct tensor
     float own, none = __builtin_inff(), val;
     uint32_t at;
 
-    x->c->get(x->cs, &own, t[WORK_C2].f32 + j, sizeof own);
-    x->c->put(x->cs, t[WORK_C2].f32 + j, &none, sizeof none);
-    x->c->gemm(x->cs, TB, -2.0f, one, all, 0.0f, km_mat(t[WORK_DIST].f32, 1, l->k, l->k));
-    x->c->rowmin(x->cs, km_mat(t[WORK_DIST].f32, 1, l->k, l->k), t[WORK_C2].f32, t[WORK_PICK].u32,
-                 t[WORK_STEP].f32);
-    x->c->get(x->cs, &at, t[WORK_PICK].u32, sizeof at);
-    x->c->get(x->cs, &val, t[WORK_STEP].f32, sizeof val);
+    x->c->get(x->cs, &own, t[KW_C2].f32 + j, sizeof own);
+    x->c->put(x->cs, t[KW_C2].f32 + j, &none, sizeof none);
+    x->c->gemm(x->cs, TB, -2.0f, one, all, 0.0f, km_mat(t[KW_DIST].f32, 1, l->k, l->k));
+    x->c->rowmin(x->cs, km_mat(t[KW_DIST].f32, 1, l->k, l->k), t[KW_C2].f32, t[KW_PICK].u32,
+                 t[KW_STEP].f32);
+    x->c->get(x->cs, &at, t[KW_PICK].u32, sizeof at);
+    x->c->get(x->cs, &val, t[KW_STEP].f32, sizeof val);
     *d2 = own + val > 0 ? (double)own + (double)val : 0;
     return at;
 }
@@ -255,8 +255,8 @@ static void learn(const struct ctx *x, const struct km *l, struct tensors *s, st
     km_assign(x, in, km_mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), loss);
     x->c->get(x->cs, host, loss, p.train * sizeof *host);
     if (p.train && reseed(x, l, s, p, in, host)) {
-        km_assign(x, in, km_mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), x->work->t[WORK_LOSS].f32);
-        x->c->get(x->cs, host, x->work->t[WORK_LOSS].f32, p.train * sizeof *host);
+        km_assign(x, in, km_mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), x->work->t[KW_LOSS].f32);
+        x->c->get(x->cs, host, x->work->t[KW_LOSS].f32, p.train * sizeof *host);
     }
     for (uint32_t i = 0; i < p.train; i++) {
         weight += (double)p.host_weight[i];
@@ -274,7 +274,7 @@ static enum st kmeans_update(const struct ctx *x, struct tensors *s, const struc
                              struct eval *e)
 {
     const struct km l = km_of(x->shape, x->opts);
-    float *loss = e ? e->loss : x->work->t[WORK_LOSS].f32, none = LOSS_NONE;
+    float *loss = e ? e->loss : x->work->t[KW_LOSS].f32, none = LOSS_NONE;
     uint64_t *head = s->t[KM_HEAD].u64;
     uint32_t kept;
 
@@ -291,7 +291,7 @@ static enum st kmeans_update(const struct ctx *x, struct tensors *s, const struc
         return ST_OK;
     settle(x, &l, s, r->partition);
     if (kept < r->train)
-        learn(x, &l, s, rows_from(&l, r, kept), x->work->t[WORK_LOSS].f32);
+        learn(x, &l, s, rows_from(&l, r, kept), x->work->t[KW_LOSS].f32);
     return ST_OK;
 }
 
@@ -303,7 +303,7 @@ static enum st kmeans_score(const struct ctx *x, const struct tensors *model, co
     const struct km l = km_of(x->shape, x->opts);
     const struct tensor *t = &model->t[KM_MODEL_CENTRE];
     const uint32_t k = (uint32_t)t->d.dim[0];
-    float *near = x->work->t[WORK_SUM].f32, *loss = x->work->t[HOST_F32].f32;
+    float *near = x->work->t[KW_SUM].f32, *loss = x->work->t[HOST_F32].f32;
     uint32_t *at = x->work->t[HOST_U32].u32;
     struct mat in;
 
@@ -313,9 +313,9 @@ static enum st kmeans_score(const struct ctx *x, const struct tensors *model, co
     /* the first centre is the pivot: a common offset costs no digits */
     in = km_shift_rows(x, rows_from(&l, r, 0).in, t->f32);
     km_ew(x, EW_subrow, k, l.d, (struct arg[8]){{t->f32, l.d}, {t->f32, 0}, {near, l.d}}, NULL);
-    km_assign(x, in, km_mat(near, k, l.d, l.d), x->work->t[WORK_LOSS].f32);
-    x->c->get(x->cs, loss, x->work->t[WORK_LOSS].f32, r->n * sizeof *loss);
-    x->c->get(x->cs, at, x->work->t[WORK_AT].u32, r->n * sizeof *at);
+    km_assign(x, in, km_mat(near, k, l.d, l.d), x->work->t[KW_LOSS].f32);
+    x->c->get(x->cs, loss, x->work->t[KW_LOSS].f32, r->n * sizeof *loss);
+    x->c->get(x->cs, at, x->work->t[KW_AT].u32, r->n * sizeof *at);
     for (uint32_t i = 0; i < r->n; i++) {
         out[2 * (size_t)i] = (float)at[i];
         out[2 * (size_t)i + 1] = sqrtf(loss[i]);

@@ -36,9 +36,9 @@ enum {
     KV_N,     /* f64[P K] */
     KV_SSE,   /* f64[1] */
     KV_SHIFT, /* f32[D], that of the first slot that has one */
-    KV_HEAD,  /* u64[VIEW_N] */
+    KV_HEAD,  /* u64[VIEW_HEAD_N] */
 };
-enum { VIEW_POINTS, VIEW_SHIFTED /* 1: shift is set */, VIEW_N };
+enum { VIEW_POINTS, VIEW_SHIFTED /* 1: shift is set */, VIEW_HEAD_N };
 
 /* Model. */
 enum {
@@ -48,26 +48,25 @@ enum {
 
 enum { CANDIDATES = 8 }; /* most of one draw of derive */
 
-/* Work. WORK_ ones are in compute space. */
+/* Work. KW_ ones are in compute space. */
 enum {
-    WORK_X,    /* f32[B, XLD] rows less shift */
-    WORK_DIST, /* f32[B, K] -2 x c */
-    WORK_AT,   /* u32[B, 2] nearest centres, */
-    WORK_VAL,  /* f32[B, 2] their |c|^2 - 2 x c, */
-    WORK_X2,   /* f32[B] and |x|^2 */
-    WORK_LOSS, /* f32[B] their sum, where the caller wants none */
-    WORK_C2,   /* f32[K] |c|^2 */
-    WORK_SUM, /* f32[max(K, CANDIDATES), D] sums of rows, then steps; score, derive: some centres */
-    WORK_MASS, /* f64[K] weight of those rows */
-    WORK_RATE, /* f32[2, K] operands of mean_step */
-    WORK_STEP, /* f32[K] squares of the steps */
-    WORK_U,    /* f32[max(K, CANDIDATES)] random numbers */
-    WORK_PICK, /* u32[K] rows of warm chosen as centres */
-    HOST_F32,  /* f32[max(B, K, 2 D)] */
-    HOST_U32,  /* u32[max(B, K)] */
-    HOST_MASS, /* f64[K] weight by centre */
-    HOST_D2, /* f64[max(W, P K)] weight * squared distance of rows or points to the nearest centre,
-              */
+    KW_X,     /* f32[B, XLD] rows less shift */
+    KW_DIST,  /* f32[B, K] -2 x c */
+    KW_AT,    /* u32[B, 2] nearest centres, */
+    KW_VAL,   /* f32[B, 2] their |c|^2 - 2 x c, */
+    KW_X2,    /* f32[B] and |x|^2 */
+    KW_LOSS,  /* f32[B] their sum, where the caller wants none */
+    KW_C2,    /* f32[K] |c|^2 */
+    KW_SUM,   /* f32[max(K, CANDIDATES), D] sums of rows, then steps; score, derive: some centres */
+    KW_MASS,  /* f64[K] weight of those rows */
+    KW_RATE,  /* f32[2, K] operands of mean_step */
+    KW_STEP,  /* f32[K] squares of the steps */
+    KW_U,     /* f32[max(K, CANDIDATES)] random numbers */
+    KW_PICK,  /* u32[K] rows of warm chosen as centres */
+    HOST_F32, /* f32[max(B, K, 2 D)] */
+    HOST_U32, /* u32[max(B, K)] */
+    HOST_MASS,  /* f64[K] weight by centre */
+    HOST_D2,    /* f64[max(W, P K)] weight * squared distance to the nearest centre, */
     HOST_NEXT,  /* f64[P K] and to the second nearest */
     HOST_AT,    /* u32[P K] cluster of a point */
     HOST_X2,    /* f32[P K] |point|^2 */
@@ -77,7 +76,7 @@ enum {
 };
 
 struct km {
-    uint32_t b, d, k, w, p, xld; /* B, D, K, W, P, row stride of WORK_X */
+    uint32_t b, d, k, w, p, xld; /* B, D, K, W, P, row stride of KW_X */
 };
 
 /* K centres, where update and fold keep theirs. */
@@ -95,14 +94,14 @@ static inline struct mat km_mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
 
 void km_ew(const struct ctx *x, enum ew_id k, uint32_t rows, uint32_t cols, const struct arg *a,
            const float *prm);
-/* Rows of `in`, at most B, less shift: in WORK_X. */
+/* Rows of `in`, at most B, less shift: in KW_X. */
 struct mat km_shift_rows(const struct ctx *x, struct mat in, const float *shift);
-/* The k (1 or 2) nearest of `centre` for each row of `in`: WORK_AT, and |c|^2 - 2 x c of them:
- * WORK_VAL. */
+/* The k (1 or 2) nearest of `centre` for each row of `in`: KW_AT, and |c|^2 - 2 x c of them:
+ * KW_VAL. */
 void km_near(const struct ctx *x, struct mat in, struct mat centre, uint32_t k);
-/* The nearest of `centre` for each row of `in`: WORK_AT; the squared distance into loss. */
+/* The nearest of `centre` for each row of `in`: KW_AT; the squared distance into loss. */
 void km_assign(const struct ctx *x, struct mat in, struct mat centre, float *loss);
-/* Sums to zero; then rows by WORK_AT into WORK_SUM and WORK_MASS; then the centres move to the
+/* Sums to zero; then rows by KW_AT into KW_SUM and KW_MASS; then the centres move to the
  * means. sum is what sum of weight * loss these rows had. */
 void km_sums_clear(const struct ctx *x);
 void km_sums_add(const struct ctx *x, struct mat in, const float *weight);

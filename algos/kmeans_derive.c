@@ -23,7 +23,7 @@ struct points {
 static void distances(const struct ctx *x, struct points v, const float *candidate, uint32_t t)
 {
     const struct km l = km_of(x->shape, x->opts);
-    float *dist = x->work->t[WORK_DIST].f32, *c2 = x->work->t[WORK_C2].f32;
+    float *dist = x->work->t[KW_DIST].f32, *c2 = x->work->t[KW_C2].f32;
     struct mat c = km_mat((float *)candidate, t, v.d, v.d);
 
     CHECK(t <= l.k);
@@ -68,7 +68,7 @@ static double with_candidate(const struct ctx *x, struct points v, uint32_t j, b
 static const float *draw(const struct ctx *x, struct points v, uint32_t purpose, uint64_t at,
                          uint32_t t, double total)
 {
-    float *candidate = x->work->t[WORK_SUM].f32, u[CANDIDATES];
+    float *candidate = x->work->t[KW_SUM].f32, u[CANDIDATES];
 
     CHECK(t <= CANDIDATES);
     km_random(x, purpose, at, t, u);
@@ -128,12 +128,12 @@ static double assign(const struct ctx *x, struct points v, uint32_t k, const flo
                 km_mat((float *)c, k, v.d, v.d), two);
         for (uint32_t i = 0; i < n; i++) {
             double w = v.weight[from + i], x2 = (double)v.x2[from + i];
-            double d = w * ((double)t[WORK_VAL].f32[two * i] + x2);
-            double e = w * ((double)t[WORK_VAL].f32[two * i + two - 1] + x2);
+            double d = w * ((double)t[KW_VAL].f32[two * i] + x2);
+            double e = w * ((double)t[KW_VAL].f32[two * i + two - 1] + x2);
 
             d2[from + i] = d > 0 ? d : 0;
             next[from + i] = k == 1 ? (double)__builtin_inff() : e > 0 ? e : 0;
-            t[HOST_AT].u32[from + i] = t[WORK_AT].u32[two * i];
+            t[HOST_AT].u32[from + i] = t[KW_AT].u32[two * i];
             sum += d2[from + i];
         }
     }

@@ -124,7 +124,7 @@ static void declare_view(struct decl *d, const struct km *l)
                DT_F64, LAW_FOLD, T_HOST, 1, 0),
         TENSOR(KV_SHIFT, "shift", "subtracted from the points", DT_F32, LAW_FOLD, T_HOST, l->d, 0),
         TENSOR(KV_HEAD, "head", "number of points; 1 if shift is set", DT_U64, LAW_FOLD, T_HOST,
-               VIEW_N, 0)};
+               VIEW_HEAD_N, 0)};
 
     t[KV_POINT].live = t[KV_N].live = KV_HEAD + 1;
     add_all(d, t, sizeof t / sizeof *t);
@@ -135,19 +135,19 @@ static void declare_work(struct decl *d, const struct km *l)
     const uint64_t b = l->b, k = l->k, dim = l->d, points = (uint64_t)l->p * k;
     const uint64_t wide = b > k ? b : k;
     const struct tdecl t[] = {
-        TENSOR(WORK_X, "x", "rows less shift", DT_F32, 0, 0, b, l->xld),
-        TENSOR(WORK_DIST, "dist", "distances", DT_F32, 0, 0, b, k),
-        TENSOR(WORK_AT, "at", "nearest centres", DT_U32, 0, 0, b, 2),
-        TENSOR(WORK_VAL, "val", "and their terms", DT_F32, 0, 0, b, 2),
-        TENSOR(WORK_X2, "x2", "squares of rows", DT_F32, 0, 0, b, 0),
-        TENSOR(WORK_LOSS, "loss", "squared distances", DT_F32, 0, 0, b, 0),
-        TENSOR(WORK_C2, "c2", "squares of centres", DT_F32, 0, 0, k, 0),
-        TENSOR(WORK_SUM, "sum", "sums of rows", DT_F32, 0, 0, k > CANDIDATES ? k : CANDIDATES, dim),
-        TENSOR(WORK_MASS, "mass", "their weights", DT_F64, 0, 0, k, 0),
-        TENSOR(WORK_RATE, "rate", "operands of a step", DT_F32, 0, 0, 2, k),
-        TENSOR(WORK_STEP, "step", "squares of steps", DT_F32, 0, 0, k, 0),
-        TENSOR(WORK_U, "u", "random numbers", DT_F32, 0, 0, k > CANDIDATES ? k : CANDIDATES, 0),
-        TENSOR(WORK_PICK, "pick", "rows chosen as centres", DT_U32, 0, 0, k, 0),
+        TENSOR(KW_X, "x", "rows less shift", DT_F32, 0, 0, b, l->xld),
+        TENSOR(KW_DIST, "dist", "distances", DT_F32, 0, 0, b, k),
+        TENSOR(KW_AT, "at", "nearest centres", DT_U32, 0, 0, b, 2),
+        TENSOR(KW_VAL, "val", "and their terms", DT_F32, 0, 0, b, 2),
+        TENSOR(KW_X2, "x2", "squares of rows", DT_F32, 0, 0, b, 0),
+        TENSOR(KW_LOSS, "loss", "squared distances", DT_F32, 0, 0, b, 0),
+        TENSOR(KW_C2, "c2", "squares of centres", DT_F32, 0, 0, k, 0),
+        TENSOR(KW_SUM, "sum", "sums of rows", DT_F32, 0, 0, k > CANDIDATES ? k : CANDIDATES, dim),
+        TENSOR(KW_MASS, "mass", "their weights", DT_F64, 0, 0, k, 0),
+        TENSOR(KW_RATE, "rate", "operands of a step", DT_F32, 0, 0, 2, k),
+        TENSOR(KW_STEP, "step", "squares of steps", DT_F32, 0, 0, k, 0),
+        TENSOR(KW_U, "u", "random numbers", DT_F32, 0, 0, k > CANDIDATES ? k : CANDIDATES, 0),
+        TENSOR(KW_PICK, "pick", "rows chosen as centres", DT_U32, 0, 0, k, 0),
         TENSOR(HOST_F32, "host.f32", "floats", DT_F32, 0, T_HOST, wide > 2 * dim ? wide : 2 * dim,
                0),
         TENSOR(HOST_U32, "host.u32", "indices", DT_U32, 0, T_HOST, wide, 0),

@@ -15,9 +15,9 @@ enum { ROUNDS = 16, LLOYD = 3 };
 void km_random(const struct ctx *x, uint32_t purpose, uint64_t at, uint32_t n, float *out)
 {
     const uint64_t key[2] = {x->seed, (uint64_t)purpose << 32};
-    float *u = x->work->t[WORK_U].f32;
+    float *u = x->work->t[KW_U].f32;
 
-    CHECK(n <= x->work->t[WORK_U].n);
+    CHECK(n <= x->work->t[KW_U].n);
     x->c->fill(x->cs, FILL_U01, key, &at, km_mat(u, 1, n, n));
     x->c->get(x->cs, out, u, n * sizeof *out);
 }
@@ -84,7 +84,7 @@ static void nearer(const struct ctx *x, const struct tensors *s, struct mat cent
     const struct km l = km_of(x->shape, x->opts);
     const float *weight = s->t[KM_WARM_WEIGHT].f32;
     double *d2 = x->work->t[HOST_D2].f64;
-    float *loss = x->work->t[WORK_LOSS].f32, *host = x->work->t[HOST_F32].f32;
+    float *loss = x->work->t[KW_LOSS].f32, *host = x->work->t[HOST_F32].f32;
 
     for (uint64_t at = 0; at < s->t[KM_HEAD].u64[HEAD_LIVE]; at += l.b) {
         struct mat in = km_shift_rows(x, warm_rows(&l, s, at), shift);
@@ -106,7 +106,7 @@ static void draw(const struct ctx *x, const struct tensors *s, uint32_t partitio
     const struct km l = km_of(x->shape, x->opts);
     const uint32_t rows = (uint32_t)s->t[KM_HEAD].u64[HEAD_LIVE];
     const uint32_t group = l.k / ROUNDS ? l.k / ROUNDS : 1;
-    uint32_t *pick = x->work->t[WORK_PICK].u32, *host = x->work->t[HOST_U32].u32;
+    uint32_t *pick = x->work->t[KW_PICK].u32, *host = x->work->t[HOST_U32].u32;
     float *u = x->work->t[HOST_F32].f32;
 
     for (uint32_t i = 0; i < rows; i++)
@@ -119,9 +119,9 @@ static void draw(const struct ctx *x, const struct tensors *s, uint32_t partitio
         draw_group(x, rows, from, to, u);
         x->c->put(x->cs, pick, host + from, (to - from) * sizeof *pick);
         x->c->gather(x->cs, km_mat(s->t[KM_WARM].f32, l.w, l.d, l.d), pick,
-                     km_mat(x->work->t[WORK_SUM].f32, some.r, l.d, l.d));
+                     km_mat(x->work->t[KW_SUM].f32, some.r, l.d, l.d));
         km_ew(x, EW_subrow, some.r, l.d,
-              (struct arg[8]){{x->work->t[WORK_SUM].f32, l.d}, {(float *)shift, 0}, {some.p, l.d}},
+              (struct arg[8]){{x->work->t[KW_SUM].f32, l.d}, {(float *)shift, 0}, {some.p, l.d}},
               NULL);
         nearer(x, s, some, shift, from == 0);
     }
@@ -132,7 +132,7 @@ void km_seed(const struct ctx *x, const struct tensors *s, uint32_t partition, c
 {
     const struct km l = km_of(x->shape, x->opts);
     const float *weight = s->t[KM_WARM_WEIGHT].f32;
-    float *loss = x->work->t[WORK_LOSS].f32, *host = x->work->t[HOST_F32].f32;
+    float *loss = x->work->t[KW_LOSS].f32, *host = x->work->t[HOST_F32].f32;
     double before = *k.sse;
 
     CHECK(s->t[KM_HEAD].u64[HEAD_LIVE] >= l.k);

@@ -3,9 +3,11 @@
  *
  * Peak: the best of ten 1024 x 1024 x 1024 products by OpenBLAS on one thread. Arithmetic: 4 D Z
  * flops a row for linear (two products over D features and Z = models x classes columns; nnz
- * instead of D if sparse); losses and optimiser steps are not counted, so the share says what they
- * cost. A figure is the best of five runs of a fifth of a second each over 4,096 rows in memory, in
- * CPU time of the one thread, so that neighbours on the machine disturb it little. */
+ * instead of D if sparse), 2 D K for kmeans (one product with K centres); losses, optimiser steps
+ * and means are not counted, so the share says what they cost. A figure is the best of five runs of
+ * a fifth of a second each over 4,096 rows in memory, in CPU time of the one thread, so that
+ * neighbours on the machine disturb it little. */
+#include "algos/kmeans.h"
 #include "algos/linear.h"
 #include "algos/tensors.h"
 
@@ -19,25 +21,31 @@ enum { ROWS = 4096, RUNS = 5, RUN_US = 200000, SHIFT = 18 };
 static const struct job {
     const char *what;
     uint32_t loss, d, nnz, classes, models, batch;
+    uint32_t k; /* kmeans: clusters; 0: linear */
 } jobs[] = {
-    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 1, 32},
-    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 8, 32},
-    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 32, 32},
-    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 8, 512},
-    {"logistic d=784", LINEAR_LOGISTIC, 784, 0, 2, 1, 32},
-    {"logistic d=784", LINEAR_LOGISTIC, 784, 0, 2, 8, 32},
-    {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 1, 32},
-    {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 8, 32},
-    {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 8, 512},
-    {"squared d=28", LINEAR_SQUARED, 28, 0, 0, 1, 32},
-    {"logistic d=123 nnz=14", LINEAR_LOGISTIC, 123, 14, 2, 1, 32},
-    {"logistic d=123 nnz=14", LINEAR_LOGISTIC, 123, 14, 2, 8, 32},
+    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 1, 32, 0},
+    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 8, 32, 0},
+    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 32, 32, 0},
+    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 8, 512, 0},
+    {"logistic d=784", LINEAR_LOGISTIC, 784, 0, 2, 1, 32, 0},
+    {"logistic d=784", LINEAR_LOGISTIC, 784, 0, 2, 8, 32, 0},
+    {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 1, 32, 0},
+    {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 8, 32, 0},
+    {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 8, 512, 0},
+    {"squared d=28", LINEAR_SQUARED, 28, 0, 0, 1, 32, 0},
+    {"logistic d=123 nnz=14", LINEAR_LOGISTIC, 123, 14, 2, 1, 32, 0},
+    {"logistic d=123 nnz=14", LINEAR_LOGISTIC, 123, 14, 2, 8, 32, 0},
+    {"kmeans d=28 K=200", 0, 28, 0, 0, 1, 1024, 10},
+    {"kmeans d=784 K=200", 0, 784, 0, 0, 1, 1024, 10},
+    {"kmeans d=784 K=1000", 0, 784, 0, 0, 1, 1024, 100},
 };
 
 struct bench {
     const struct job *j;
     struct shape sh;
+    const struct algo *a;
     struct linear_opts o;
+    struct kmeans_opts ko;
     struct tensors work, state;
     struct ctx x;
     struct err err;
@@ -188,20 +196,24 @@ static void begin(struct bench *b, const struct job *j, const struct compute *c)
     for (uint32_t i = 0; i < j->models; i++)
         b->o.learning_rate.v[i] = 0.01f * (float)(i + 1);
     b->o.l1.n = b->o.l2.n = 1;
+    b->ko.k = j->k;
+    b->a = j->k ? &algo_kmeans : &algo_linear;
     b->x = (struct ctx){
         .shape = &b->sh, .opts = &b->o, .c = c, .work = &b->work, .seed = 7, .err = &b->err};
+    if (j->k)
+        b->x.opts = &b->ko;
     must(c->open(NULL, &b->err), &b->err);
-    must(algo_linear.check(&b->sh, &b->o, &b->err), &b->err);
-    must(tensors_declare(&b->work, &algo_linear, PART_WORK, &b->sh, &b->o, NULL, NULL, 0, SHIFT,
+    must(b->a->check(&b->sh, j->k ? (void *)&b->ko : &b->o, &b->err), &b->err);
+    must(tensors_declare(&b->work, b->a, PART_WORK, &b->sh, b->x.opts, NULL, NULL, 0, SHIFT,
                          UINT32_MAX, &b->err),
          &b->err);
-    must(tensors_declare(&b->state, &algo_linear, PART_STATE, &b->sh, &b->o, NULL, NULL, 0, SHIFT,
+    must(tensors_declare(&b->state, b->a, PART_STATE, &b->sh, b->x.opts, NULL, NULL, 0, SHIFT,
                          UINT32_MAX, &b->err),
          &b->err);
     must(tensors_alloc(&b->work, c, NULL, &b->err), &b->err);
     must(tensors_alloc(&b->state, c, NULL, &b->err), &b->err);
-    must(algo_linear.init(&b->x, &b->state), &b->err);
-    b->eval.z = room((size_t)j->batch * b->sh.zcols, sizeof(float));
+    must(b->a->init(&b->x, &b->state), &b->err);
+    b->eval.z = room((size_t)j->batch * (b->sh.zcols + 1), sizeof(float));
     b->eval.loss = room((size_t)j->batch * b->sh.models, sizeof(float));
     make_rows(b);
 }
@@ -229,7 +241,7 @@ static double measure(struct bench *b)
 
         for (; took < RUN_US; took = cpu_us() - from)
             for (uint32_t i = 0; i < b->batches; i++, n += b->j->batch)
-                must(algo_linear.update(&b->x, &b->state, &b->rows[i], &b->eval), &b->err);
+                must(b->a->update(&b->x, &b->state, &b->rows[i], &b->eval), &b->err);
         best = (double)n / (double)took > best ? (double)n / (double)took : best;
     }
     return best;
@@ -240,7 +252,7 @@ int main(void)
     double top = peak();
 
     printf("sgemm peak %.0f GFlop/s (openblas, one thread)\n\n", top);
-    printf("%-24s %6s %6s %-9s %11s %11s %9s %7s\n", "linear, adagrad", "models", "batch",
+    printf("%-24s %6s %6s %-9s %11s %11s %9s %7s\n", "linear is adagrad", "models", "batch",
            "back end", "M rows/s", "us/batch", "GFlop/s", "of peak");
     for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
         for (uint32_t c = 0; c < compute_count; c++) {
@@ -250,6 +262,8 @@ int main(void)
             begin(&b, &jobs[i], compute_list[c]);
             rate = measure(&b);
             flops = 4.0 * (jobs[i].nnz ? jobs[i].nnz : jobs[i].d) * b.sh.zcols * rate * 1e-3;
+            if (jobs[i].k)
+                flops = 2.0 * jobs[i].d * b.ko.k * b.ko.extra_centers * rate * 1e-3;
             printf("%-24s %6u %6u %-9s %11.2f %11.2f %9.1f %6.0f%%\n", jobs[i].what, jobs[i].models,
                    jobs[i].batch, compute_list[c]->name, rate, jobs[i].batch / rate, flops,
                    100.0 * flops / top);
