@@ -239,8 +239,8 @@ static void say_value(const struct run *r, char *text, size_t n)
 
     if (op->code == OP_FAIL)
         snprintf(text, n, "a branch that is no number");
-    else if (op->code == OP_MAP)
-        snprintf(text, n, "key '%.40s' is there twice", r->plan->names + r->plan->key[r->got].name);
+    else if (r->key)
+        snprintf(text, n, "key '%.40s' is there twice", r->plan->names + r->key->name);
     else if (op->code == OP_UNION || op->kind == AVRO_K_ENUM)
         snprintf(text, n, "%s %lld of %u", kind, (long long)r->got,
                  op->code == OP_UNION ? op->a : op->b);
@@ -297,8 +297,8 @@ static void say(const struct run *r, enum bad bad, char *text, size_t n)
         snprintf(text, n, "index %lld behind %lld, of %u columns", got, want, r->b->s.d);
         break;
     case BAD_MISSING:
-        snprintf(text, n, "no value%s%.40s", r->bad->code == OP_MAP ? " for key " : "",
-                 r->bad->code == OP_MAP ? r->plan->names + r->plan->key[r->got].name : "");
+        snprintf(text, n, "no value%s%.40s", r->key ? " for key " : "",
+                 r->key ? r->plan->names + r->key->name : "");
         break;
     default:
         snprintf(text, n, "more than a block holds: %d rows, %u entries", BLOCK_ROWS,

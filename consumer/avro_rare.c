@@ -221,7 +221,7 @@ static enum bad read_entry(struct run *r, const struct avro_op *op, uint32_t pc,
     if (!hit)
         return avro_run(r, pc);
     if (hit->seen == r->plan->serial) {
-        r->got = hit - r->plan->key;
+        r->key = hit;
         return BAD_VALUE;
     }
     hit->seen = r->plan->serial;
@@ -250,9 +250,11 @@ static enum bad read_map(struct run *r, const struct avro_op *op, uint32_t pc)
         if (bad)
             return bad;
     }
-    for (r->got = op->a; found < op->b && r->plan->key[r->got].seen == r->plan->serial;)
-        r->got++;
-    return found == op->b ? BAD_NONE : BAD_MISSING;
+    if (found == op->b)
+        return BAD_NONE;
+    for (r->key = &r->plan->key[op->a]; r->key->seen == r->plan->serial;)
+        r->key++;
+    return BAD_MISSING;
 }
 
 static enum bad read_rows(struct run *r, uint32_t pc)

@@ -25,8 +25,9 @@ struct run { /* one message on its way into a block */
     uint32_t entries;         /* sparse: of the block, with whole rows of this message */
     uint32_t indices, values; /* of this row */
     uint32_t depth;
-    uint64_t *count;           /* measuring */
-    const struct avro_op *bad; /* what failed, and its numbers for the sentence */
+    uint64_t *count;            /* measuring */
+    const struct avro_op *bad;  /* what failed, and its numbers for the sentence */
+    const struct avro_key *key; /* that comes twice, or not at all */
     int64_t got, want;
     double value;
 };
