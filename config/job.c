@@ -91,7 +91,7 @@ static const struct special specials[] = {
     {"input.classes", "", "Label values, class 0 first; empty: labels are the numbers 0, 1, ..."},
     {"input.holdout", "0", "Share of rows that are scored and never learned, such as 10%."},
     {"staleness", "async",
-     "How far the partitions of several workers may run apart: async, or a number of rounds."},
+     "How far the partitions of several workers may run apart; in this version always async."},
     {"bad_records.limit", "1%",
      "Bad records after which the worker stops with exit code 5: a share, or a number."},
     {"options", "", "The algorithm's own options."},
@@ -197,7 +197,6 @@ static void scalar_special(struct reader *r, const char *path, const struct node
     struct err e;
     double share = 0;
     enum st st = ST_OK;
-    char *end;
 
     if (n->kind != NODE_SCALAR) {
         problem(r, n->line, n->column, "must be one value");
@@ -210,16 +209,11 @@ static void scalar_special(struct reader *r, const char *path, const struct node
         r->j->input.holdout = (float)share;
     } else if (!strcmp(path, "bad_records.limit")) {
         st = set_share(n->text, &r->j->bad_limit, &r->j->bad_limit_count, &e);
-    } else {
-        unsigned long v = strtoul(n->text, &end, 10);
-
-        if (!strcmp(n->text, "async"))
-            r->j->staleness = -1;
-        else if (end == n->text || *end || v > 1000)
-            st = fail(&e, ST_BAD_CONFIG,
-                      "'staleness' must be async or a number of rounds, got '%.80s'", n->text);
-        else
-            r->j->staleness = (int32_t)v;
+    } else if (strcmp(n->text, "async")) {
+        st = fail(&e, ST_BAD_CONFIG,
+                  "'staleness' can only be async in this version: one worker owns every partition "
+                  "and waits for nobody; got '%.80s'",
+                  n->text);
     }
     if (st != ST_OK)
         problem(r, n->value_line, n->value_column, e.text);
@@ -551,7 +545,7 @@ uint32_t job_read(struct job *j, const char *file, const char *const *set, uint3
     struct node *root;
     struct err e;
 
-    *j = (struct job){.staleness = -1, .bad_limit = 0.01};
+    *j = (struct job){.bad_limit = 0.01};
     snprintf(j->file, sizeof j->file, "%s", file);
     for (uint32_t i = 0; i < KEYS - 1; i++)
         if (job_keys[i].def)

@@ -66,7 +66,6 @@ struct job {
     char algo[48];
     _Alignas(64) uint8_t opts[OPTS_BYTES_MAX]; /* the algorithm's options struct */
     struct every checkpoint, publish, snapshot;
-    int32_t staleness;        /* -1: async */
     uint64_t batch_linger_ms; /* 0: blocks end by records alone, and a replay makes the same bits */
     bool bad_dead_letter;     /* bad_records.to: dead-letter | drop */
     double bad_limit;         /* share of records, 0 .. 1; reached only after 100 records */

@@ -53,7 +53,8 @@ static const char good[] =
     "input:\n  schema: images.avsc\n  features: [a, \"pixels[784]\"]\n  holdout: 10%\n  classes: "
     "[no, yes]\n"
     "options: {classes: 10, learning_rate: [0.05, 0.1]}\n"
-    "checkpoint: {every: \"10s, 100000 rows\"}\nstaleness: 2\nbad_records: {to: drop, limit: 5}\n";
+    "checkpoint: {every: \"10s, 100000 rows\"}\nstaleness: async\nbad_records: {to: drop, limit: "
+    "5}\n";
 
 static void a_job_is_read_with_its_defaults(void **state)
 {
@@ -77,7 +78,6 @@ static void a_job_is_read_with_its_defaults(void **state)
     assert_int_equal(job.checkpoint.ms, 10000);
     assert_int_equal(job.checkpoint.rows, 100000);
     assert_int_equal(job.publish.ms, 10000);
-    assert_int_equal(job.staleness, 2);
     assert_false(job.bad_dead_letter);
     assert_int_equal(job.bad_limit_count, 5);
     assert_int_equal(job.kafka.n, 1);
@@ -88,11 +88,11 @@ static void all_problems_are_reported_at_once_with_place_and_nearest_word(void *
 {
     static const char bad[] =
         "job: clothes\ntopc: images\nalgo: fake\ninput:\n  schema: x.avsc\n  fromat: csv\n"
-        "options:\n  lerning_rate: 0.1\n  classes: 1\nseed: -1\n";
+        "options:\n  lerning_rate: 0.1\n  classes: 1\nseed: -1\nstaleness: 2\n";
     char said[4096];
 
     (void)state;
-    assert_int_equal(read_text(bad, NULL, 0, said, sizeof said), 6);
+    assert_int_equal(read_text(bad, NULL, 0, said, sizeof said), 7);
     assert_non_null(strstr(said, ":2:1: error: unknown key 'topc' (did you mean 'topic'?)"));
     assert_non_null(
         strstr(said, ":6:3: error: unknown key 'fromat' in input (did you mean 'format'?)"));
@@ -101,6 +101,7 @@ static void all_problems_are_reported_at_once_with_place_and_nearest_word(void *
         ":8:3: error: unknown key 'lerning_rate' in options (did you mean 'learning_rate'?)"));
     assert_non_null(strstr(said, ":9:12: error: 'classes' must be 2..100, got '1'"));
     assert_non_null(strstr(said, ":10:7: error: 'seed' must be a number, got '-1'"));
+    assert_non_null(strstr(said, ":11:12: error: 'staleness' can only be async"));
     assert_non_null(strstr(said, "'topic' is missing"));
 }
 
