@@ -21,6 +21,7 @@
  * There is one encoding of a manifest: what decodes encodes to the same bytes. */
 #include "statestore/slot.h"
 
+#include "config/base/avro.h"
 #include "config/base/bytes.h"
 #include "config/base/limits.h"
 
@@ -29,80 +30,30 @@
 
 enum {
     FORMAT = 1,
-    VARINT_MAX = 10,
-    TENSOR_MAX = 2 + 47 + 5 * 5 + 2 + 4 * VARINT_MAX,
-    LINEAGE_BYTES = 3 * 5 + 3 * VARINT_MAX,
+    TENSOR_MAX = 2 + 47 + 5 * 5 + 2 + 4 * AVRO_LONG_MAX,
+    LINEAGE_BYTES = 3 * 5 + 3 * AVRO_LONG_MAX,
     TAIL_MAX = 4 + SLOT_TENSORS_MAX * TENSOR_MAX + 4 + LINEAGE_MAX * LINEAGE_BYTES
 };
 
-/* ---- Avro's long: zigzag, then seven bits a byte, low ones first ---- */
-
-static uint8_t *put_long(uint8_t *p, int64_t v)
-{
-    uint64_t z = (uint64_t)v << 1 ^ (v < 0 ? UINT64_MAX : 0);
-
-    for (; z >= 0x80; z >>= 7)
-        *p++ = (uint8_t)(z | 0x80);
-    *p++ = (uint8_t)z;
-    return p;
-}
+/* ---- tail ---- */
 
 static uint8_t *put_count(uint8_t *p, uint64_t v)
 {
     CHECK(v <= INT64_MAX);
-    return put_long(p, (int64_t)v);
+    return avro_put_long(p, (int64_t)v);
 }
 
-struct in { /* what is left of the tail; bad: it did not fit, and reads give 0 from there on */
-    const uint8_t *p, *end;
-    bool bad;
-};
-
-static int64_t in_long(struct in *in)
+static uint32_t in_u32(struct avro_in *in)
 {
-    uint64_t z = 0;
-
-    for (uint32_t shift = 0; in->p < in->end && shift < 64; shift += 7) {
-        uint8_t b = *in->p++;
-
-        if (shift == 63 && b > 1)
-            break;
-        z |= (uint64_t)(b & 0x7f) << shift;
-        if (b & 0x80)
-            continue;
-        if (!b && shift) /* longer than need be */
-            break;
-        return (int64_t)(z >> 1 ^ (~(z & 1) + 1));
-    }
-    in->bad = true;
-    in->p = in->end;
-    return 0;
-}
-
-static uint64_t in_upto(struct in *in, uint64_t most)
-{
-    int64_t v = in_long(in);
-
-    if (v >= 0 && (uint64_t)v <= most)
-        return (uint64_t)v;
-    in->bad = true;
-    in->p = in->end;
-    return 0;
-}
-
-static uint32_t in_u32(struct in *in)
-{
-    return (uint32_t)in_upto(in, UINT32_MAX);
+    return (uint32_t)avro_count(in, UINT32_MAX);
 }
 
 /* The 0 that ends an array of n items; an empty one is that 0 alone. */
-static void in_array_end(struct in *in, uint32_t n)
+static void in_array_end(struct avro_in *in, uint32_t n)
 {
     if (n)
-        in_upto(in, 0);
+        avro_count(in, 0);
 }
-
-/* ---- tail ---- */
 
 static uint8_t *put_tensor(uint8_t *p, const struct slot_tensor *t)
 {
@@ -124,27 +75,25 @@ static uint8_t *put_tensor(uint8_t *p, const struct slot_tensor *t)
     return dims ? put_count(p, 0) : p;
 }
 
-static void in_tensor(struct in *in, struct slot_tensor *t)
+static void in_tensor(struct avro_in *in, struct slot_tensor *t)
 {
-    size_t name = in_upto(in, sizeof t->name - 1);
+    size_t name = avro_count(in, sizeof t->name - 1);
+    const uint8_t *p = avro_bytes(in, name);
     uint32_t dims;
 
     memset(t, 0, sizeof *t);
-    if ((size_t)(in->end - in->p) < name) {
-        in->bad = true;
+    if (!p)
         return;
-    }
-    memcpy(t->name, in->p, name);
-    in->bad = in->bad || strlen(t->name) != name;
-    in->p += name;
+    memcpy(t->name, p, name);
+    in->bad = strlen(t->name) != name;
     t->dtype = in_u32(in);
     t->law = in_u32(in);
     t->flags = in_u32(in);
     t->by = in_u32(in);
     t->live = in_u32(in);
-    dims = (uint32_t)in_upto(in, 4);
+    dims = (uint32_t)avro_count(in, 4);
     for (uint32_t i = 0; i < dims; i++) {
-        t->dim[i] = in_upto(in, INT64_MAX);
+        t->dim[i] = avro_count(in, INT64_MAX);
         in->bad = in->bad || !t->dim[i];
     }
     in_array_end(in, dims);
@@ -154,19 +103,19 @@ static uint8_t *put_lineage(uint8_t *p, const struct lineage *l)
 {
     p = put_count(p, l->run);
     p = put_count(p, l->epoch);
-    p = put_long(p, l->begin);
-    p = put_long(p, l->end);
+    p = avro_put_long(p, l->begin);
+    p = avro_put_long(p, l->end);
     p = put_count(p, l->records);
     return put_count(p, l->kind);
 }
 
-static void in_lineage(struct in *in, struct lineage *l)
+static void in_lineage(struct avro_in *in, struct lineage *l)
 {
     l->run = in_u32(in);
     l->epoch = in_u32(in);
-    l->begin = in_long(in);
-    l->end = in_long(in);
-    l->records = in_upto(in, INT64_MAX);
+    l->begin = avro_long(in);
+    l->end = avro_long(in);
+    l->records = avro_count(in, INT64_MAX);
     l->kind = in_u32(in);
 }
 
@@ -185,15 +134,15 @@ static uint8_t *put_tail(uint8_t *p, const struct manifest *m)
 
 static enum st read_tail(struct manifest *m, const uint8_t *p, size_t n, struct err *e)
 {
-    struct in in = {p, p + n, false};
+    struct avro_in in = {p, p + n, false};
 
-    m->tensors = (uint32_t)in_upto(&in, SLOT_TENSORS_MAX);
+    m->tensors = (uint32_t)avro_count(&in, SLOT_TENSORS_MAX);
     for (uint32_t i = 0; i < m->tensors; i++)
         in_tensor(&in, &m->tensor[i]);
     in_array_end(&in, m->tensors);
     if (in.bad)
         return fail(e, ST_CORRUPT, "manifest: the list of tensors does not decode");
-    m->lineages = (uint32_t)in_upto(&in, LINEAGE_MAX);
+    m->lineages = (uint32_t)avro_count(&in, LINEAGE_MAX);
     for (uint32_t i = 0; i < m->lineages; i++)
         in_lineage(&in, &m->lineage[i]);
     in_array_end(&in, m->lineages);
