@@ -38,12 +38,10 @@ static void forget_records(struct worker *w)
 
 void worker_disown(struct worker *w)
 {
-    for (uint32_t i = 0; i < w->partitions; i++)
-        if (w->part[i].phase != PHASE_NONE) {
-            block_drop(w, &w->part[i]);
-            partition_free(w, &w->part[i]);
-            w->part[i].phase = PHASE_NONE;
-        }
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        block_drop(w, &w->part[i]);
+        partition_free(w, &w->part[i]); /* also of one whose restore has not come to its end */
+    }
     w->owned = w->running = w->done = w->stopped = 0;
     w->owner = false;
 }
@@ -63,7 +61,7 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
                         " it had at start: start the worker again, it will take them in",
                         w->job->topic, w->partitions);
         st = restore_partitions(w, list, n);
-        if (st != ST_AGAIN)
+        if (st != ST_REVOKED)
             return st;
         worker_disown(w); /* the group moved on: the next poll says how */
         return ST_OK;
@@ -108,59 +106,82 @@ enum st consume(struct worker *w)
     return group_moved(w, ev, list, n);
 }
 
+enum st consume_positions(struct worker *w)
+{
+    struct start s[PARTITIONS_MAX];
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        const struct partition *p = &w->part[i];
+
+        if (p->phase == PHASE_CHECKING || p->phase == PHASE_RUNNING)
+            s[n++] = (struct start){
+                .partition = (int32_t)i,
+                .offset = p->phase == PHASE_CHECKING ? p->m.last_offset : p->next,
+            };
+    }
+    return w->br->consumer_assign(w->c, s, n, w->err);
+}
+
+static void start_running(struct worker *w, struct partition *p, bool checked)
+{
+    CHECK(p->phase == PHASE_CHECKING);
+    p->phase = PHASE_RUNNING;
+    w->running++;
+    if (!checked)
+        log_line(LOG_WARN,
+                 "the last trained record is gone (compaction or retention), so nothing shows that "
+                 "this is still the same topic",
+                 "partition=%" PRIu32 " offset=%" PRId64, p->p, p->m.last_offset);
+}
+
 /* The first record after a restore should be the last one trained: then the topic is the one we
  * know. */
 static enum st resume_check(struct worker *w, struct partition *p, const struct record *r)
 {
-    p->phase = PHASE_RUNNING;
-    w->running++;
-    if (r->offset > p->m.last_offset) {
-        log_line(
-            LOG_WARN,
-            "the last trained record is gone (compaction or retention): resume cannot be checked",
-            "partition=%" PRIu32 " offset=%" PRId64, p->p, p->m.last_offset);
-        return ST_OK;
-    }
-    if (r->kind == REC_DATA && record_fingerprint(r) == p->m.last_fingerprint)
-        return ST_OK;
-    return fail(w->err, ST_BAD_CONFIG,
-                "topic %s partition %" PRIu32 ": the record at offset %" PRId64
-                " is not the one this state was trained on: the topic was re-created or truncated. "
-                "Reset the job, or give it a new name",
-                w->job->topic, p->p, p->m.last_offset);
+    if (r->offset <= p->m.last_offset &&
+        (r->kind != REC_DATA || record_fingerprint(r) != p->m.last_fingerprint))
+        return fail(w->err, ST_BAD_CONFIG,
+                    "topic %s partition %" PRIu32 ": the record at offset %" PRId64
+                    " is not the one this state was trained on: the topic was re-created or "
+                    "truncated. Reset the job, or give it a new name",
+                    w->job->topic, p->p, p->m.last_offset);
+    start_running(w, p, r->offset == p->m.last_offset);
+    return ST_OK;
 }
 
+/* The broker has no record at the position. What comes first in the topic now is behind it
+ * (retention), or before it (another topic). */
 static enum st retention_gap(struct worker *w, struct partition *p)
 {
-    struct start s = {.partition = (int32_t)p->p};
     struct lineage l = {p->m.pos.run, p->m.pos.epoch, p->next, 0, 0, LINEAGE_LOST};
     int64_t low, high;
 
-    TRY(w->br->watermarks(w->b, w->job->topic, s.partition, false, &low, &high, w->err));
-    if (low <= p->next && p->next <= high) { /* only the record before the position is gone */
-        s.offset = p->next;
-        return w->br->consumer_seek(w->c, s, w->err);
-    }
-    if (low <= p->next)
+    CHECK(p->phase == PHASE_RUNNING && p->next == p->m.pos.offset && !p->block.records);
+    TRY(w->br->watermarks(w->b, w->job->topic, (int32_t)p->p, false, &low, &high, w->err));
+    if (high < p->next)
         return fail(
             w->err, ST_BAD_CONFIG,
             "topic %s partition %" PRIu32 " ends at offset %" PRId64
             ", before the position %" PRId64
             " of this state: it was re-created or truncated. Reset the job, or give it a new name",
             w->job->topic, p->p, high, p->next);
-    if (!w->job->gap_continue)
+    l.end = low < p->m.end ? low : p->m.end;
+    if (l.end > p->next && !w->job->gap_continue)
         return fail(w->err, ST_BAD_INPUT,
                     "topic %s partition %" PRIu32 ": offsets %" PRId64 " to %" PRId64
                     " were removed before they could be read (retention). Set 'retention_gap: "
                     "continue' to go on without them",
-                    w->job->topic, p->p, p->next, low - 1);
-    l.end = low;
-    TRY(lineage_add(&p->m, l, w->err));
-    p->m.lost += (uint64_t)(low - p->next);
-    log_line(LOG_WARN, "retention gap", "partition=%" PRIu32 " lost=%" PRId64, p->p, low - p->next);
-    p->m.pos.offset = p->next = s.offset = low;
-    p->moved = true;
-    return w->br->consumer_seek(w->c, s, w->err);
+                    w->job->topic, p->p, p->next, l.end - 1);
+    if (l.end > p->next) {
+        TRY(lineage_add(&p->m, l, w->err));
+        log_line(LOG_WARN, "retention gap", "partition=%" PRIu32 " lost=%" PRId64, p->p,
+                 l.end - p->next);
+        p->m.lost += (uint64_t)(l.end - p->next);
+        p->m.pos.offset = p->next = l.end;
+        p->moved = true;
+    }
+    return consume_positions(w); /* after a reset there is nothing to seek in */
 }
 
 /* *learn: this partition's block comes first; then, except at an end, the event is seen again. */
@@ -174,24 +195,20 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
         if (p)
             p->high = r->offset;
         if (p && p->phase == PHASE_RUNNING && r->offset >= p->m.end) {
-            p->ending = true; /* trailing markers are never delivered */
+            p->next = p->m.end; /* trailing markers are never delivered */
             *learn = p;
         }
         return ST_OK;
     case REC_RESET:
-        if (p &&
-            p->phase ==
-                PHASE_CHECKING) { /* the last record is gone, the position itself may be there */
-            p->phase = PHASE_RUNNING;
-            w->running++;
-        }
+        if (p && p->phase == PHASE_CHECKING)
+            start_running(w, p, false); /* the position itself may be there */
         if (!p || p->phase != PHASE_RUNNING)
             return ST_OK;
-        if (p->next > p->m.pos.offset) {
+        if (p->next == p->m.pos.offset)
+            TRY(retention_gap(w, p));
+        if (p->next > p->m.pos.offset || p->next >= p->m.end)
             *learn = p;
-            return ST_OK;
-        }
-        return retention_gap(w, p);
+        return ST_OK;
     case REC_ERROR:
         if (r->reason == BROKER_ERR_TOPIC_GONE)
             return fail(w->err, ST_BAD_CONFIG,

@@ -21,7 +21,7 @@ static enum st stay_member(void *arg)
     uint32_t n;
 
     if (worker_stop)
-        return fail(w->err, ST_AGAIN, "stopped while restoring");
+        return fail(w->err, ST_REVOKED, "stopped while restoring");
     TRY(w->br->consumer_poll(w->c, w->rec, POLL_RECORDS_MAX, 0, &n, w->err));
     switch (w->br->consumer_event(w->c, &list, &n)) {
     case GROUP_NONE:
@@ -31,19 +31,18 @@ static enum st stay_member(void *arg)
                     "another worker uses the name '%s': it has taken over, this one leaves",
                     w->name);
     default:
-        worker_disown(w);
         TRY(w->br->consumer_assign(w->c, NULL, 0, w->err));
-        return fail(w->err, ST_AGAIN, "the group moved on while restoring");
+        return fail(w->err, ST_REVOKED, "the group moved on while restoring");
     }
 }
 
 static enum st take_local(void *arg, uint32_t j, const uint8_t *p, uint32_t bytes, struct err *e)
 {
     struct image *im = arg;
-    uint8_t *to;
+    uint8_t *to = im->p + ((size_t)j << CHUNK_SHIFT);
 
-    TRY(image_grow(im, j + 1, e));
-    to = im->p + ((size_t)j << CHUNK_SHIFT);
+    (void)e;
+    CHECK(j < im->chunks_max && bytes <= CHUNK_BYTES);
     memset(to, 0, CHUNK_BYTES);
     if (p)
         memcpy(to, p, bytes);
@@ -77,13 +76,31 @@ static enum st upgrade(struct worker *w, struct partition *p, const struct image
         memcpy(d[i].dim, t->dim, sizeof d[i].dim);
     }
     TRY(tensors_layout(&old, d, im->m.tensors, CHUNK_SHIFT, im->bytes_max, w->err));
+    if (old.bytes != im->m.state_bytes)
+        return fail(w->err, ST_CORRUPT,
+                    "the tensors of the saved state take %" PRIu64 " bytes, it has %" PRIu64,
+                    old.bytes, im->m.state_bytes);
     st = tensors_alloc(&old, NULL, NULL, w->err);
     if (st == ST_OK) {
-        memcpy(old.base, im->p, old.bytes < im->m.state_bytes ? old.bytes : im->m.state_bytes);
+        memcpy(old.base, im->p, old.bytes);
         st = w->algo->upgrade(&w->x, &old, im->m.state_version, &p->state);
     }
     tensors_free(&old, NULL, NULL);
     return st;
+}
+
+static void describe_tensors(const struct tensors *ts, struct manifest *m)
+{
+    m->tensors = ts->n;
+    for (uint32_t i = 0; i < ts->n; i++) {
+        const struct tdecl *d = &ts->t[i].d;
+        struct slot_tensor *t = &m->tensor[i];
+
+        *t = (struct slot_tensor){
+            .dtype = d->dtype, .law = d->law, .flags = d->flags, .by = d->by, .live = d->live};
+        memcpy(t->name, d->name, strlen(d->name) + 1);
+        memcpy(t->dim, d->dim, sizeof t->dim);
+    }
 }
 
 static enum st adopt(struct worker *w, struct partition *p, const struct image *im)
@@ -103,22 +120,9 @@ static enum st adopt(struct worker *w, struct partition *p, const struct image *
     p->m.chunks = tensors_chunks(&p->state);
     p->m.state_version = w->algo->state_version;
     p->m.state_bytes = p->state.bytes;
+    describe_tensors(&p->state, &p->m); /* after an upgrade they are others */
     memset(chunk, 0, max * sizeof *chunk); /* all dirty once */
     return ST_OK;
-}
-
-static void describe_tensors(const struct tensors *ts, struct manifest *m)
-{
-    m->tensors = ts->n;
-    for (uint32_t i = 0; i < ts->n; i++) {
-        const struct tdecl *d = &ts->t[i].d;
-        struct slot_tensor *t = &m->tensor[i];
-
-        *t = (struct slot_tensor){
-            .dtype = d->dtype, .law = d->law, .flags = d->flags, .by = d->by, .live = d->live};
-        memcpy(t->name, d->name, strlen(d->name) + 1);
-        memcpy(t->dim, d->dim, sizeof t->dim);
-    }
 }
 
 /* No state anywhere: [begin, end) is fixed now. */
@@ -168,7 +172,7 @@ static enum st read_local(struct worker *w, uint32_t number, struct image *im, b
         return checkpoint_commit(w->cp, w->err);
     }
     *found = true;
-    TRY(image_grow(im, im->m.chunks, w->err));
+    TRY(image_ready(im, w->err));
     return checkpoint_load(w->cp, &im->m, take_local, im, w->err);
 }
 
@@ -188,18 +192,16 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
                            struct image *slot, uint32_t number)
 {
     struct partition *p = &w->part[number];
-    bool have_local, have_slot;
+    bool have_local, have_slot, local_wins;
 
-    p->p = number;
     TRY(partition_alloc(w, p));
     TRY(slot_read(r, number, slot, &have_slot, w->err));
     if (have_slot)
         TRY(check_slot(w, number, &slot->m));
     TRY(read_local(w, number, local, &have_local));
-    if (have_local && (!have_slot || position_cmp(local->m.pos, slot->m.pos) >= 0))
-        TRY(adopt(w, p, local));
-    else if (have_slot)
-        TRY(adopt(w, p, slot));
+    local_wins = have_local && (!have_slot || position_cmp(local->m.pos, slot->m.pos) >= 0);
+    if (have_local || have_slot)
+        TRY(adopt(w, p, local_wins ? local : slot));
     else
         TRY(begin_new(w, p));
     if (have_slot) {
@@ -214,10 +216,7 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
     w->owned++;
     log_line(LOG_INFO, "restored",
              "partition=%" PRIu32 " from=%s epoch=%" PRIu32 " offset=%" PRId64 " records=%" PRIu64,
-             number,
-             p->moved                                                                     ? "new"
-             : have_local && (!have_slot || position_cmp(local->m.pos, slot->m.pos) >= 0) ? "local"
-                                                                                          : "slot",
+             number, p->moved ? "new" : local_wins ? "local" : "slot",
              p->m.pos.epoch, p->m.pos.offset, p->m.trained);
     return ST_OK;
 }
@@ -254,26 +253,19 @@ static enum st move_ends(struct worker *w, const struct start *s, uint32_t n)
     return ST_OK;
 }
 
-/* Where to read on: at the last trained record, to compare it, where there is one in this epoch. */
-static enum st read_on(struct worker *w, struct start *s, uint32_t n)
+/* Where there is a last trained record in this epoch, reading starts with it, to compare it. */
+static enum st read_on(struct worker *w, const struct start *s, uint32_t n)
 {
-    uint32_t reading = 0;
-
     for (uint32_t i = 0; i < n; i++) {
         struct partition *p = &w->part[s[i].partition];
         bool check = p->m.last_offset >= 0 && p->m.last_offset < p->m.pos.offset;
 
-        if (p->m.flags & SLOT_DONE) {
-            p->phase = PHASE_DONE;
-            w->done++;
-            continue;
-        }
-        p->phase = check ? PHASE_CHECKING : PHASE_RUNNING;
-        w->running += !check;
-        s[reading++] = (struct start){.partition = s[i].partition,
-                                      .offset = check ? p->m.last_offset : p->m.pos.offset};
+        CHECK(p->phase == PHASE_RESTORED);
+        p->phase = p->m.flags & SLOT_DONE ? PHASE_DONE : check ? PHASE_CHECKING : PHASE_RUNNING;
+        w->done += p->phase == PHASE_DONE;
+        w->running += p->phase == PHASE_RUNNING;
     }
-    return w->br->consumer_assign(w->c, s, reading, w->err);
+    return consume_positions(w);
 }
 
 static enum st restore_all(struct worker *w, struct slot_reader *r, struct start *s, uint32_t n)
@@ -307,10 +299,6 @@ static enum st publish_ends(struct worker *w)
     if (st == ST_AGAIN)
         return fail(w->err, ST_FATAL, "the first slots could not be published in %d tries: %s",
                     PUBLISH_TRIES, strdupa(w->err->text));
-    if (st == ST_REVOKED) {
-        worker_disown(w);
-        return ST_AGAIN;
-    }
     return st;
 }
 

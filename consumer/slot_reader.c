@@ -3,10 +3,14 @@
 #include "config/base/clock.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NO_PROGRESS_MS = 60000, READER_WAIT_MS = 10, READER_RECORDS = 256 };
+/* An undecided transaction of a dead producer ends by itself: after its timeout of 60 s at the
+ * latest, plus the broker's interval of looking. */
+enum { NO_PROGRESS_MS = 60000, UNDECIDED_MS = 90000 };
+enum { POLL_MS = 50, READER_WAIT_MS = 10, READER_RECORDS = 256 };
 
 /* Fetched slots wait here; librdkafka counts whole fetches, so this is a floor, not the slot's
  * size. */
@@ -23,7 +27,6 @@ enum st slot_reader_open(struct slot_reader *r, const struct broker *br, void *b
     r->br = br;
     r->b = b;
     r->topic = topic;
-    r->rec_max = READER_RECORDS;
     r->rec = calloc(READER_RECORDS, sizeof *r->rec);
     r->consumer = calloc(1, br->consumer_bytes);
     if (!r->rec || !r->consumer)
@@ -85,6 +88,8 @@ struct slot_in {
     struct image *im;
     uint32_t partition;
     bool manifest;
+    char key[32]; /* "slot/<partition>/" */
+    size_t key_n;
 };
 
 static enum st take_chunk(struct slot_in *in, const struct record *r, struct err *e)
@@ -105,35 +110,56 @@ static enum st take_chunk(struct slot_in *in, const struct record *r, struct err
     return ST_OK;
 }
 
+static enum st take_manifest(struct slot_in *in, const struct record *r, struct err *e)
+{
+    struct manifest *m = &in->im->m;
+
+    TRY(manifest_decode(m, r->value.p, r->value.n, e));
+    if (m->partition != in->partition)
+        return fail(e, ST_CORRUPT, "manifest: is that of partition %" PRIu32, m->partition);
+    in->manifest = true;
+    return ST_OK;
+}
+
+static bool key_is(struct bytes k, const char *word)
+{
+    return k.n == strlen(word) && !memcmp(k.p, word, k.n);
+}
+
 static enum st take_slot_record(void *arg, const struct record *r, struct err *e)
 {
-    static const char chunk_word[] = "chunk/", manifest_word[] = "manifest";
+    static const char chunk[] = "chunk/";
     struct slot_in *in = arg;
-    const char *key = (const char *)r->key.p, *word;
+    struct bytes k = r->key;
     enum st st = ST_OK;
 
-    if (!r->key.n || !r->value.p || memcmp(key, "slot/", r->key.n < 5 ? r->key.n : 5) != 0)
+    if (k.n <= in->key_n || !r->value.p || memcmp(k.p, in->key, in->key_n) != 0)
         return ST_OK;
-    word = memchr(key + 5, '/', r->key.n - 5);
-    if (!word++)
-        return ST_OK;
-    if ((size_t)(key + r->key.n - word) >= sizeof manifest_word - 1 &&
-        !memcmp(word, manifest_word, sizeof manifest_word - 1)) {
-        st = manifest_decode(&in->im->m, r->value.p, r->value.n, e);
-        in->manifest = true;
-    } else if ((size_t)(key + r->key.n - word) > sizeof chunk_word - 1 &&
-               !memcmp(word, chunk_word, sizeof chunk_word - 1)) {
+    k = (struct bytes){k.p + in->key_n, k.n - in->key_n};
+    if (key_is(k, "manifest"))
+        st = take_manifest(in, r, e);
+    else if (k.n > sizeof chunk - 1 && !memcmp(k.p, chunk, sizeof chunk - 1))
         st = take_chunk(in, r, e);
-    }
     if (st == ST_CORRUPT)
         err_prefix(e, "record at offset %" PRId64, r->offset);
     return st;
 }
 
+enum st image_ready(struct image *im, struct err *e)
+{
+    if (im->m.chunk_bytes != CHUNK_BYTES)
+        return fail(e, ST_BAD_CONFIG,
+                    "the saved state lies in chunks of %" PRIu32
+                    " bytes, this program's have %d: use the program that wrote it, or reset the "
+                    "job",
+                    im->m.chunk_bytes, CHUNK_BYTES);
+    return image_grow(im, im->m.chunks, e);
+}
+
 /* Complete iff for every j the last chunk read has the manifest's seq, length and CRC. */
 static enum st image_complete(struct image *im, struct err *e)
 {
-    TRY(image_grow(im, im->m.chunks, e));
+    TRY(image_ready(im, e));
     for (uint32_t j = 0; j < im->m.chunks; j++) {
         const struct slot_chunk *want = &im->m.chunk[j], *got = &im->got[j];
 
@@ -151,37 +177,61 @@ static enum st image_complete(struct image *im, struct err *e)
     return ST_OK;
 }
 
+struct reading {
+    int64_t high, since_us; /* where to end; the last progress */
+    bool undecided;         /* the readable end lies before `high` */
+};
+
+static enum st no_progress(const struct slot_reader *r, struct reading *g, uint32_t partition,
+                           struct err *e)
+{
+    int limit_ms = g->undecided ? UNDECIDED_MS : NO_PROGRESS_MS;
+
+    if (clock_mono_us() - g->since_us <= (int64_t)limit_ms * 1000)
+        return r->meanwhile ? r->meanwhile(r->arg) : ST_OK;
+    return fail(e, ST_AGAIN,
+                "topic %s partition %" PRIu32 ": no progress for %d s before offset %" PRId64
+                " (%s). Nothing is lost: start again once the broker answers",
+                r->topic, partition, limit_ms / 1000, g->high,
+                g->undecided ? "a transaction there is undecided" : "the broker does not answer");
+}
+
 enum st topic_read(struct slot_reader *r, uint32_t partition,
                    enum st (*take)(void *arg, const struct record *rec, struct err *e), void *arg,
                    struct err *e)
 {
     struct start s = {.partition = (int32_t)partition, .offset = -2};
-    int64_t low, high, quiet_us = clock_mono_us();
+    struct reading g = {.since_us = clock_mono_us()};
+    int64_t low;
     uint32_t n;
+    enum st st;
 
-    TRY(r->br->watermarks(r->b, r->topic, s.partition, true, &low, &high, e));
-    TRY(r->br->consumer_assign(r->consumer, &s, 1, e));
     for (;;) {
-        TRY(r->br->consumer_poll(r->consumer, r->rec, r->rec_max, 50, &n, e));
+        st = r->br->watermarks(r->b, r->topic, s.partition, true, &low, &g.high, e);
+        if (st == ST_OK)
+            st = r->br->consumer_assign(r->consumer, &s, 1, e);
+        if (st != ST_AGAIN)
+            break;
+        TRY(no_progress(r, &g, partition, e));
+    }
+    TRY(st);
+    for (;;) {
+        TRY(r->br->consumer_poll(r->consumer, r->rec, READER_RECORDS, POLL_MS, &n, e));
         for (uint32_t i = 0; i < n; i++) {
-            if (r->rec[i].kind == REC_EOF && r->rec[i].offset >= high)
+            const struct record *rec = &r->rec[i];
+
+            if (rec->kind == REC_ERROR && rec->reason == BROKER_ERR_TOPIC_GONE)
+                return fail(e, ST_BAD_CONFIG, "topic %s was deleted while it was read", r->topic);
+            if (rec->kind == REC_EOF && rec->offset >= g.high)
                 return ST_OK;
-            if (r->rec[i].kind == REC_DATA)
-                TRY(take(arg, &r->rec[i], e));
-            if (r->rec[i].kind == REC_ERROR)
-                return fail(e, ST_AGAIN, "topic %s partition %" PRIu32 " cannot be read", r->topic,
-                            partition);
+            g.undecided = rec->kind == REC_EOF;
+            if (rec->kind == REC_ERROR)
+                continue; /* a leader that moves, say: the broker goes on by itself */
+            g.since_us = clock_mono_us();
+            if (rec->kind == REC_DATA)
+                TRY(take(arg, rec, e));
         }
-        if (n)
-            quiet_us = clock_mono_us();
-        else if (clock_mono_us() - quiet_us > (int64_t)NO_PROGRESS_MS * 1000)
-            return fail(e, ST_AGAIN,
-                        "topic %s partition %" PRIu32
-                        ": no progress for %d s before offset %" PRId64
-                        " (an undecided transaction, or an unreachable broker)",
-                        r->topic, partition, NO_PROGRESS_MS / 1000, high);
-        if (r->meanwhile)
-            TRY(r->meanwhile(r->arg));
+        TRY(no_progress(r, &g, partition, e));
     }
 }
 
@@ -191,6 +241,7 @@ enum st slot_read(struct slot_reader *r, uint32_t partition, struct image *im, b
     struct slot_in in = {.im = im, .partition = partition};
     enum st st;
 
+    in.key_n = (size_t)snprintf(in.key, sizeof in.key, "slot/%" PRIu32 "/", partition);
     if (!im->m.chunk) {
         im->m.chunk =
             calloc(SLOT_CHUNKS_MAX, sizeof *im->m.chunk); /* untouched pages cost nothing */
@@ -239,6 +290,7 @@ enum st image_state(const struct image *im, struct tensors *state, struct err *e
                         "that shapes it has changed",
                         m->tensor[i].name, d->name);
     }
+    CHECK(im->p && (uint64_t)im->chunks_max << CHUNK_SHIFT >= state->bytes);
     memcpy(state->base, im->p, state->bytes);
     return ST_OK;
 }

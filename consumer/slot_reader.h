@@ -24,8 +24,7 @@ struct slot_reader {
     const struct broker *br;
     void *b, *consumer;
     const char *topic;
-    struct record *rec; /* [rec_max], room for a poll */
-    uint32_t rec_max;
+    struct record *rec; /* room for a poll */
     enum st (*meanwhile)(
         void *arg); /* called between polls; anything but ST_OK ends the reading; NULL: nothing */
     void *arg;
@@ -36,7 +35,8 @@ MUST enum st slot_reader_open(struct slot_reader *r, const struct broker *br, vo
                               const char *topic, struct err *e);
 void slot_reader_close(struct slot_reader *r);
 
-/* *found false: no slot there. ST_CORRUPT: incomplete at the watermark, with the chunk named. */
+/* *found false: no slot there. ST_CORRUPT: incomplete at the watermark, with the chunk named.
+ * ST_AGAIN: no progress for a minute and more. */
 MUST enum st slot_read(struct slot_reader *r, uint32_t partition, struct image *im, bool *found,
                        struct err *e);
 
@@ -44,12 +44,14 @@ MUST enum st slot_read(struct slot_reader *r, uint32_t partition, struct image *
  * differs. */
 MUST enum st image_state(const struct image *im, struct tensors *state, struct err *e);
 
-/* Room for chunk j; zeroed. */
+/* Room for so many chunks; zeroed. */
 MUST enum st image_grow(struct image *im, uint32_t chunks, struct err *e);
+/* Room for the state that im->m describes. ST_BAD_CONFIG: it lies in chunks of another size. */
+MUST enum st image_ready(struct image *im, struct err *e);
 void image_fini(struct image *im);
 
-/* Reads partition 0 .. of any topic to its end, as of now, in order, and hands every data record
- * on. R4 applies. */
+/* Reads one partition of any topic to its end, as of now, in order, and hands every data record on.
+ * R4 applies, and the errors of slot_read. */
 MUST enum st topic_read(struct slot_reader *r, uint32_t partition,
                         enum st (*take)(void *arg, const struct record *rec, struct err *e),
                         void *arg, struct err *e);

@@ -56,7 +56,7 @@ struct partition {
     struct letters letters;
     int64_t next;                   /* offset expected next from the consumer */
     int64_t high;                   /* last known end of the partition, for lag */
-    int64_t seen_us;                /* when a record was last added to the block */
+    int64_t seen_us;                /* when the block had its first record */
     uint64_t block_good, block_bad; /* records of the block */
     const struct record *last; /* last good record of this block within the current poll, or NULL */
     int64_t last_offset;       /* the same, once its poll is over */
@@ -146,14 +146,16 @@ void shape_batch(struct shape *sh,
 MUST enum st topics_ready(struct worker *w);
 
 /* restore.c: local state or slot, whichever has the greater position, for the partitions just
- * assigned; then the empty slot of new ones, and where to read on. ST_AGAIN: the group moved on
- * meanwhile. */
+ * assigned; then the empty slot of new ones, and where to read on. ST_REVOKED: the group moved on
+ * meanwhile: what is restored so far is void. */
 MUST enum st restore_partitions(struct worker *w, const struct start *assigned, uint32_t n);
 
 /* consume.c: one poll; answers what the group did; hands on only records that continue a running
  * partition. */
 MUST enum st consume(struct worker *w);
 void worker_disown(struct worker *w); /* drops every state; own nothing until the next assignment */
+/* Reads on from where each partition stands, whatever was fetched before. */
+MUST enum st consume_positions(struct worker *w);
 uint64_t record_fingerprint(const struct record *r); /* XXH64 of timestamp, key, value */
 /* Settles events, resume check, gaps and duplicates. *take: the partition that this record
  * continues, or NULL; *learn: the partition whose block has to be learned before anything else
