@@ -59,7 +59,7 @@ void block_drop(struct worker *w, struct partition *p)
     p->next = p->m.pos.offset;
 }
 
-/* What this poll still holds of a partition lies before the seek. */
+/* What this poll still holds of a partition is of the epoch that has ended. */
 static void forget_fetched(struct worker *w, uint32_t partition)
 {
     uint32_t n = w->rec_at;
@@ -73,9 +73,6 @@ static void forget_fetched(struct worker *w, uint32_t partition)
 /* [begin, end) is learned: the next epoch, or the end of the job for this partition. */
 static enum st end_epoch(struct worker *w, struct partition *p)
 {
-    struct start s = {.partition = (int32_t)p->p, .offset = p->m.begin};
-
-    p->ending = false;
     w->checkpoint_now = true;
     if (p->m.pos.epoch + 1 >= p->m.epochs) {
         p->m.flags |= SLOT_DONE;
@@ -88,7 +85,7 @@ static enum st end_epoch(struct worker *w, struct partition *p)
     p->m.pos.offset = p->next = p->m.begin;
     *partition_batches(p) = 0;
     forget_fetched(w, p->p);
-    return w->br->consumer_seek(w->c, s, w->err);
+    return consume_positions(w);
 }
 
 enum st partition_learned(struct worker *w, struct partition *p)
@@ -116,15 +113,16 @@ enum st partition_learned(struct worker *w, struct partition *p)
     p->letters.block_n = p->letters.block_count = 0;
     p->moved = true;
     block_clear(&p->block);
-    return p->ending || p->next >= p->m.end ? end_epoch(w, p) : ST_OK;
+    return p->next >= p->m.end ? end_epoch(w, p) : ST_OK;
 }
 
+/* What the state has learned since the last checkpoint made it worthless: that checkpoint stands,
+ * here and in the slot, and nothing of this partition goes into a model any more. */
 static void stop_partition(struct worker *w, struct partition *p)
 {
+    CHECK(p->phase != PHASE_NONE && p->phase != PHASE_STOPPED);
     log_line(LOG_ERROR, "partition stopped: its state is not finite; the last checkpoint stands",
-             "partition=%" PRIu32
-             " reason=\"%s\" remedy=\"a smaller learning_rate, or standardize\"",
-             p->p, w->err->text);
+             "partition=%" PRIu32 " reason=\"%s\"", p->p, w->err->text);
     block_drop(w, p);
     w->running -= p->phase == PHASE_RUNNING;
     w->done -= p->phase == PHASE_DONE;

@@ -4,6 +4,10 @@
 #include "config/base/log.h"
 #include "consumer/worker.h"
 
+#include <string.h>
+
+enum { LAST_TRIES = 5 };
+
 volatile sig_atomic_t worker_stop;
 
 void trigger_start(struct trigger *t, struct every e, const struct worker *w)
@@ -39,7 +43,7 @@ static struct saving due(struct worker *w, bool last)
     bool new_model = worker_trained(w) != w->version_records;
     struct saving s;
 
-    s.snapshot = w->owner && w->owned == w->partitions && new_model &&
+    s.snapshot = w->owner && w->owned == w->partitions && w->stopped < w->partitions && new_model &&
                  (last || trigger_due(&w->snapshot, w));
     s.publish = last || s.snapshot || trigger_due(&w->publish, w);
     s.checkpoint = s.publish || w->checkpoint_now || trigger_due(&w->checkpoint, w);
@@ -53,14 +57,21 @@ static struct saving due(struct worker *w, bool last)
 }
 
 /* A publish that did not happen is no error: what it would have sent stays dirty. After a refused
- * one nothing is owned until the group assigns anew. */
-static enum st unless_refused(struct worker *w, enum st st)
+ * one nothing is owned until the group assigns anew. At the end of a job it is tried again, for
+ * there is no later one; who is told to stop goes on from the local state another time. */
+static enum st unless_refused(struct worker *w, enum st st, bool *last)
 {
     if (st != ST_AGAIN && st != ST_REVOKED)
         return st;
     log_line(LOG_WARN, "publish did not happen", "reason=\"%s\"", w->err->text);
     if (st == ST_REVOKED)
         worker_disown(w);
+    else if (*last && !worker_stop && ++w->last_tries == LAST_TRIES)
+        return fail(w->err, ST_AGAIN,
+                    "the last publish failed %d times: %s. The state is safe in %s: start the "
+                    "worker again",
+                    LAST_TRIES, strdupa(w->err->text), w->job->state_dir);
+    *last = *last && worker_stop;
     return ST_OK;
 }
 
@@ -91,7 +102,7 @@ enum st pipeline_run(struct worker *w)
                 st = merge(w);
             if (st == ST_OK && s.snapshot)
                 st = snapshot(w);
-            st = unless_refused(w, publish_end(w, st));
+            st = unless_refused(w, publish_end(w, st), &last);
         }
         progress_line(w, last);
     } while (st == ST_OK && !last);

@@ -65,7 +65,7 @@ static enum st produce_all(struct worker *w)
         struct partition *p = &w->part[i];
         struct sending s = {w, p->sent};
 
-        if (p->phase == PHASE_NONE || p->phase == PHASE_STOPPED)
+        if (!partition_counts(p))
             continue;
         if (p->unsent) {
             TRY(produce_slot(w, p));
@@ -83,12 +83,18 @@ static enum st produce_all(struct worker *w)
     return ST_OK;
 }
 
+bool partition_counts(const struct partition *p)
+{
+    return p->phase != PHASE_NONE && p->phase != PHASE_STOPPED;
+}
+
 uint64_t worker_trained(const struct worker *w)
 {
     uint64_t n = 0;
 
     for (uint32_t i = 0; i < w->partitions; i++)
-        n += w->part[i].m.trained;
+        if (partition_counts(&w->part[i]))
+            n += w->part[i].m.trained;
     return n;
 }
 

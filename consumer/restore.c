@@ -120,7 +120,7 @@ static enum st adopt(struct worker *w, struct partition *p, const struct image *
     p->m.chunks = tensors_chunks(&p->state);
     p->m.state_version = w->algo->state_version;
     p->m.state_bytes = p->state.bytes;
-    describe_tensors(&p->state, &p->m); /* after an upgrade they are others */
+    describe_tensors(&p->state, &p->m);    /* after an upgrade they are others */
     memset(chunk, 0, max * sizeof *chunk); /* all dirty once */
     return ST_OK;
 }
@@ -216,7 +216,10 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
     w->owned++;
     log_line(LOG_INFO, "restored",
              "partition=%" PRIu32 " from=%s epoch=%" PRIu32 " offset=%" PRId64 " records=%" PRIu64,
-             number, p->moved ? "new" : local_wins ? "local" : "slot",
+             number,
+             p->moved     ? "new"
+             : local_wins ? "local"
+                          : "slot",
              p->m.pos.epoch, p->m.pos.offset, p->m.trained);
     return ST_OK;
 }

@@ -250,13 +250,15 @@ void model_describe(struct model *m, const struct job *j, const struct algo *a, 
     describe_columns(m, d, codec, codec_self);
 }
 
-/* What the states in memory have learned. */
+/* What the states in the view have learned. */
 static void describe_ranges(const struct worker *w, struct model *m)
 {
     m->fingerprint = w->fingerprint;
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct manifest *s = &w->part[i].m;
 
+        if (!partition_counts(&w->part[i]))
+            continue;
         m->range[m->ranges++] = (struct model_range){
             i, s->pos.run, s->pos.epoch, s->begin, s->pos.offset, s->trained, s->rejected, s->lost};
         m->records += s->trained;

@@ -46,7 +46,6 @@ struct partition {
     uint32_t p;
     enum phase phase;
     bool moved, unsent;   /* since the last checkpoint; since the last committed publish */
-    bool ending;          /* the end of [begin, end) has been seen */
     struct position sent; /* of the slot as last published: dead letters before it have left */
     struct tensors state;
     struct manifest m;
@@ -100,6 +99,7 @@ struct worker {
     uint32_t offsets_n;
     int64_t first_us, busy_us; /* first record's time; from then to the end, all included */
     uint32_t owned, running, done, stopped; /* counts of partitions */
+    uint32_t last_tries;                    /* of the publish at the end */
     struct trigger checkpoint, publish, snapshot;
     uint64_t rows, records, bad, nulls, bytes; /* of this process, since start */
     uint64_t version, version_records; /* newest snapshot in the model topic; records it learned */
@@ -186,10 +186,12 @@ MUST enum st publish(struct worker *w, bool always);
 /* Commits it with the group's offsets if st is ST_OK, else aborts it. ST_AGAIN: it did not happen;
  * ST_REVOKED: nor will it, own nothing until the next assignment. */
 MUST enum st publish_end(struct worker *w, enum st st);
-/* Records that the states in memory have learned. */
+/* Its state counts: it is owned, and has not diverged. */
+bool partition_counts(const struct partition *p);
+/* Records that the states that count have learned. */
 uint64_t worker_trained(const struct worker *w);
 
-/* merge.c: fold of all partitions' states, in partition order, into w->view. */
+/* merge.c: fold of the states that count, in partition order, into w->view. */
 MUST enum st merge(struct worker *w);
 
 /* snapshot.c: the best model of w->view, which merge() has just made, into the open transaction. */

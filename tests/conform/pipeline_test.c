@@ -1,0 +1,202 @@
+/* The loop of a worker: what it learns is a function of the records, whatever is polled at once,
+ * fails, or diverges meanwhile. */
+#include "tests/conform/support_mill.h"
+
+#include <string.h>
+
+enum { P = 2, N = 30000 };
+
+/* N records in each of P partitions, learned once, undisturbed. */
+static void reference(struct mill_part want[P])
+{
+    mill_topic("data", P);
+    for (uint32_t p = 0; p < P; p++)
+        mill_put(p, p * 1000000, N);
+    mill_trained(&(struct mill_run){.name = "calm"});
+    for (uint32_t p = 0; p < P; p++) {
+        assert_true(mill_state("calm", p, &want[p]));
+        assert_int_equal(want[p].trained, N);
+        assert_int_equal(want[p].pos.offset, N);
+        assert_int_equal(want[p].flags, SLOT_DONE);
+    }
+}
+
+static void same(const char *job, const struct mill_part want[P])
+{
+    struct mill_part got;
+
+    for (uint32_t p = 0; p < P; p++) {
+        assert_true(mill_state(job, p, &got));
+        assert_int_equal(got.digest, want[p].digest);
+        assert_int_equal(got.last_fingerprint, want[p].last_fingerprint);
+        assert_int_equal(got.lineages, want[p].lineages);
+        assert_memory_equal(got.lineage, want[p].lineage, sizeof got.lineage);
+        assert_true(mill_slot(job, p, &got));
+        assert_int_equal(got.digest, want[p].digest);
+    }
+}
+
+static void block_edges_are_a_function_of_the_records_alone(void **state)
+{
+    static const uint32_t polls[] = {1, 7, 1000, 4095};
+    struct mill_part want[P];
+
+    (void)state;
+    reference(want);
+    for (size_t i = 0; i < sizeof polls / sizeof *polls; i++) {
+        struct mill_run r = {.poll_max = polls[i]};
+        char name[32];
+
+        snprintf(name, sizeof name, "polls%u", polls[i]);
+        r.name = name;
+        mill_trained(&r);
+        same(name, want);
+    }
+}
+
+static void a_job_in_pieces_is_the_job_in_one(void **state)
+{
+    struct mill_run r = {.max_rows = 1, .state = "other"}; /* the first piece elsewhere */
+    struct mill_part want[P], got;
+
+    (void)state;
+    reference(want);
+    mill_trained(&r);
+    assert_in_range(r.rows, 1, P * N - 1);
+    assert_true(mill_state("other", 0, &got));
+    assert_int_equal(got.flags, 0);
+    r.state = NULL;
+    for (r.max_rows = 9000; r.rows; r.max_rows += 4000)
+        mill_trained(&r);
+    same("mill", want);
+}
+
+/* Bad records: none of a piece that was dropped is counted, and the limit stops the worker. */
+static void over_the_limit_the_worker_stops_and_says_where(void **state)
+{
+    struct mill_run r = {.set = {"bad_records.limit=3"}};
+    struct mill_part got;
+
+    (void)state;
+    mill_topic("data", 1);
+    mill_put(0, 0, 10);
+    mill_put_text(0, "1,2");
+    mill_put_text(0, "1,nan,2");
+    mill_put(0, 10, 10);
+    mill_put_text(0, NULL);
+    mill_put_text(0, "a,b,c");
+    mill_train(&(struct mill_run){.name = "within", .set = {"bad_records.limit=3"}});
+    assert_true(mill_state("within", 0, &got));
+    assert_int_equal(got.trained, 20);
+    assert_int_equal(got.rejected, 3);
+    mill_put_text(0, "4,4,4,4");
+    mill_put(0, 20, 10);
+    mill_train(&r);
+    assert_int_equal(r.st, ST_BAD_INPUT);
+    assert_non_null(strstr(r.err.text, "4 of 25 records are bad"));
+    assert_non_null(strstr(r.err.text, "partition 0 offset 10"));
+    assert_true(mill_state("mill", 0, &got)); /* nothing of it was learned: no block was full */
+    assert_int_equal(got.pos.offset, 0);
+}
+
+/* ---- publishes that do not happen ---- */
+
+static void a_last_publish_that_fails_is_tried_again(void **state)
+{
+    struct mill_run r = {.commits_fail = 3, .commit_st = ST_AGAIN};
+    struct mill_part want[P];
+    uint64_t records[P];
+
+    (void)state;
+    reference(want);
+    mill_trained(&(struct mill_run){.max_rows = 4096});
+    mill_trained(&r);
+    assert_int_equal(r.commits_fail, 0);
+    same("mill", want);
+    assert_int_equal(mill_model("mill", records, P), 2);
+    assert_int_equal(records[0] + records[1], P * N);
+}
+
+static void
+a_last_publish_that_never_succeeds_is_an_error_and_the_next_start_makes_up_for_it(void **state)
+{
+    struct mill_run r = {.commits_fail = 1000, .commit_st = ST_AGAIN};
+    struct mill_part want[P];
+    uint64_t records[P];
+
+    (void)state;
+    reference(want);
+    mill_trained(&(struct mill_run){.max_rows = 4096});
+    mill_train(&r);
+    assert_int_equal(r.st, ST_AGAIN);
+    assert_non_null(strstr(r.err.text, "the last publish failed 5 times"));
+    assert_int_equal(mill_model("mill", records, P), 1);
+    mill_trained(&(struct mill_run){.set = {"epochs=2"}}); /* which keeps the ends as they are */
+    same("mill", want);
+    assert_int_equal(mill_model("mill", records, P), 2);
+}
+
+/* ---- divergence ---- */
+
+static void a_state_that_is_not_finite_stops_its_partition_and_no_other(void **state)
+{
+    struct mill_run r = {.set = {"options.learning_rate=0.5", "options.standardize=false",
+                                 "options.optimizer=sgd", "checkpoint.every=4000 rows"}};
+    struct mill_part good, bad;
+    uint64_t records[P];
+
+    (void)state;
+    mill_topic("data", P);
+    mill_put(0, 0, N);
+    mill_put(1, 0, 9000);
+    for (int i = 0; i < 20; i++)
+        mill_put_text(1, "1e30,1e30,-1e30");
+    mill_put(1, 9000, 9000);
+    mill_train(&r);
+    assert_int_equal(r.st, ST_OK); /* the verb makes an error of it */
+    assert_int_equal(r.stopped, 1);
+    assert_true(mill_state("mill", 0, &good) && mill_state("mill", 1, &bad));
+    assert_int_equal(good.trained, N);
+    assert_int_equal(bad.trained, 8192); /* the blocks before */
+    assert_int_equal(bad.pos.offset, 8192);
+    assert_int_equal(bad.flags, 0);
+    assert_true(mill_slot("mill", 1, &bad));
+    assert_true(bad.pos.offset <= 8192);
+    assert_int_equal(mill_model("mill", records, P), 1);
+    assert_int_equal(records[0], N);
+    assert_true(records[1] == UINT64_MAX);
+}
+
+static void where_no_state_is_finite_there_is_no_model(void **state)
+{
+    struct mill_run r = {
+        .set = {"options.learning_rate=0.5", "options.standardize=false", "options.optimizer=sgd"}};
+    uint64_t records[1];
+
+    (void)state;
+    mill_topic("data", 1);
+    for (int i = 0; i < 100; i++)
+        mill_put_text(0, "1e30,1e30,-1e30");
+    mill_train(&r);
+    assert_int_equal(r.stopped, 1);
+    assert_int_equal(mill_model("mill", records, 1), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, mill_begin, mill_end)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(block_edges_are_a_function_of_the_records_alone),
+        TEST(a_job_in_pieces_is_the_job_in_one),
+        TEST(over_the_limit_the_worker_stops_and_says_where),
+        TEST(a_last_publish_that_fails_is_tried_again),
+        TEST(a_last_publish_that_never_succeeds_is_an_error_and_the_next_start_makes_up_for_it),
+        TEST(a_state_that_is_not_finite_stops_its_partition_and_no_other),
+        TEST(where_no_state_is_finite_there_is_no_model),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests_name("pipeline", tests, NULL, NULL);
+}

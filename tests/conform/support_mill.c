@@ -1,0 +1,380 @@
+#include "tests/conform/support_mill.h"
+
+#include "config/base/bytes.h"
+#include "config/base/log.h"
+#include "consumer/broker_local.h"
+#include "consumer/cli.h"
+#include "consumer/snapshot.h"
+#include "tests/temp.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#define OK(call) ok((call), #call, __LINE__)
+
+enum { IDLE_POLLS = 3 };
+
+const char mill_job[] = "topic: data\n"
+                        "algo: linear\n"
+                        "input: {format: csv, columns: [label, a, b]}\n"
+                        "options: {loss: squared, learning_rate: 0.1}\n";
+const char mill_kmeans[] = "topic: data\n"
+                           "algo: kmeans\n"
+                           "input: {format: csv, columns: [label, a, b], label: ''}\n"
+                           "options: {k: 3}\n";
+
+static struct err err;
+static void *broker;
+static const struct broker *const t = &broker_local;
+
+static void ok(enum st st, const char *call, int line)
+{
+    if (st == ST_OK)
+        return;
+    print_error("%s is %s: %s\n", call, st_name(st), err.text);
+    _fail(__FILE__, line);
+}
+
+int mill_begin(void **state)
+{
+    (void)state;
+    log_setup(getenv("MILL_LOG") ? LOG_INFO : LOG_ERROR, LOG_TEXT);
+    assert_true(temp_begin());
+    return 0;
+}
+
+int mill_end(void **state)
+{
+    (void)state;
+    mill_close();
+    temp_end();
+    return 0;
+}
+
+void *mill_broker(void)
+{
+    char address[256];
+
+    if (broker)
+        return broker;
+    snprintf(address, sizeof address, "%s", temp_path("topics"));
+    broker = calloc(1, t->broker_bytes);
+    assert_non_null(broker);
+    OK(t->open(broker, &(struct broker_conf){.address = address, .queue_bytes = 16u << 20}, &err));
+    return broker;
+}
+
+void mill_close(void)
+{
+    if (broker)
+        t->close(broker);
+    free(broker);
+    broker = NULL;
+}
+
+void mill_topic(const char *name, uint32_t partitions)
+{
+    OK(t->topic_create(mill_broker(), &(struct topic_spec){name, partitions, NULL}, &err));
+}
+
+static void *producer(const char *id, const char *topic)
+{
+    void *p = calloc(1, t->producer_bytes);
+
+    assert_non_null(p);
+    OK(t->producer_open(p, mill_broker(), id, &topic, 1, &err));
+    return p;
+}
+
+static void close_producer(void *p)
+{
+    t->producer_close(p);
+    free(p);
+}
+
+static struct bytes bytes_of(const char *s)
+{
+    return (struct bytes){(const uint8_t *)s, s ? strlen(s) : 0};
+}
+
+/* A line through the cloud a, b in [-1, 1), label about 2 a - b + 0.5. */
+static void line(uint64_t i, char text[64])
+{
+    uint64_t h = mix64(i);
+    double a = (double)(h & 0xffff) / 32768 - 1, b = (double)(h >> 16 & 0xffff) / 32768 - 1;
+
+    snprintf(text, 64, "%.4f,%.4f,%.4f", 2 * a - b + 0.5 + (double)(h >> 32 & 0xff) / 2560, a, b);
+}
+
+void mill_put(uint32_t partition, uint64_t from, uint64_t n)
+{
+    void *p = producer(NULL, "data");
+    char text[64];
+
+    for (uint64_t i = from; i < from + n; i++) {
+        line(i, text);
+        OK(t->produce(p, 0, (int32_t)partition, (struct bytes){0}, bytes_of(text),
+                      (int64_t)(1000 + i), NULL, 0, &err));
+    }
+    OK(t->producer_wait(p, 1000, &err));
+    close_producer(p);
+}
+
+void mill_put_text(uint32_t partition, const char *value)
+{
+    void *p = producer(NULL, "data");
+
+    OK(t->produce(p, 0, (int32_t)partition, bytes_of("k"), bytes_of(value), 5, NULL, 0, &err));
+    OK(t->producer_wait(p, 1000, &err));
+    close_producer(p);
+}
+
+void mill_put_key(const char *topic, uint32_t partition, struct bytes key, struct bytes value,
+                  bool commit)
+{
+    void *p = producer("test", topic);
+
+    OK(t->producer_begin(p, &err));
+    OK(t->produce(p, 0, (int32_t)partition, key, value, -1, NULL, 0, &err));
+    OK(t->producer_wait(p, 1000, &err));
+    if (commit)
+        OK(t->producer_commit(p, &err));
+    else
+        OK(t->producer_abort(p, &err));
+    close_producer(p);
+}
+
+void mill_trim(uint32_t partition, int64_t before)
+{
+    struct local_part *p;
+
+    OK(local_partition(local_topic(mill_broker(), "data"), (int32_t)partition, &p, &err));
+    OK(clean_trim(mill_broker(), p, before, &err));
+}
+
+/* ---- a worker ---- */
+
+static struct {
+    struct mill_run *r;
+    uint32_t idle;
+    struct broker table; /* broker_local, with a hand on what a run wants to disturb */
+} hooked;
+
+static enum st hooked_poll(void *c, struct record *out, uint32_t max, int timeout_ms, uint32_t *n,
+                           struct err *e)
+{
+    uint32_t most = hooked.r->poll_max;
+
+    TRY(t->consumer_poll(c, out, most && most < max ? most : max, timeout_ms, n, e));
+    hooked.idle = *n ? 0 : hooked.idle + 1;
+    if (hooked.r->unbounded && hooked.idle >= IDLE_POLLS)
+        worker_stop = 1;
+    return ST_OK;
+}
+
+static enum st hooked_commit(void *p, struct err *e)
+{
+    if (!hooked.r->commits_fail)
+        return t->producer_commit(p, e);
+    hooked.r->commits_fail--;
+    return (fail)(e, hooked.r->commit_st, "a commit was made to fail");
+}
+
+static void read_job(struct job *j, const struct mill_run *r)
+{
+    const char *set[MILL_SET + 2];
+    char where[256], path[256], name[64];
+    uint32_t n = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s", temp_path("job.yaml"));
+    snprintf(where, sizeof where, "broker=local:%s", temp_path("topics"));
+    snprintf(name, sizeof name, "job=%s", r->name ? r->name : "mill");
+    set[n++] = where;
+    set[n++] = name;
+    for (uint32_t i = 0; r->set[i]; i++)
+        set[n++] = r->set[i];
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(r->job ? r->job : mill_job, f);
+    fclose(f);
+    assert_int_equal(job_read(j, path, set, n, cli_algos(), stderr), 0);
+}
+
+void mill_train(struct mill_run *r)
+{
+    struct worker *w = calloc(1, sizeof *w);
+    struct job *j = calloc(1, sizeof *j);
+    char folder[256];
+
+    mill_close();
+    assert_true(w && j);
+    read_job(j, r);
+    snprintf(folder, sizeof folder, "%s",
+             temp_path(r->state  ? r->state
+                       : r->name ? r->name
+                                 : "mill"));
+    worker_stop = 0;
+    w->quiet = true;
+    w->until_end = !r->unbounded;
+    w->max_rows = r->max_rows;
+    r->st = worker_open(w, j, folder, &r->err);
+    if (r->st == ST_OK) {
+        hooked.r = r;
+        hooked.idle = 0;
+        hooked.table = *w->br;
+        hooked.table.consumer_poll = hooked_poll;
+        hooked.table.producer_commit = hooked_commit;
+        w->br = &hooked.table;
+        if (r->opened)
+            r->opened(w);
+        r->st = pipeline_run(w);
+    }
+    r->rows = w->rows;
+    r->records = w->records;
+    r->bad = w->bad;
+    r->version = w->version;
+    r->stopped = w->stopped;
+    worker_close(w);
+    free(w);
+    free(j);
+    worker_stop = 0;
+}
+
+void mill_trained(struct mill_run *r)
+{
+    mill_train(r);
+    if (r->st != ST_OK)
+        fail_msg("the job ended with %s: %s", st_name(r->st), r->err.text);
+}
+
+/* ---- what it left ---- */
+
+static void take_part(struct mill_part *out, const struct manifest *m, uint64_t digest)
+{
+    *out = (struct mill_part){.digest = digest,
+                              .flags = m->flags,
+                              .epochs = m->epochs,
+                              .state_version = m->state_version,
+                              .tensors = m->tensors,
+                              .lineages = m->lineages,
+                              .pos = m->pos,
+                              .begin = m->begin,
+                              .end = m->end,
+                              .last_offset = m->last_offset,
+                              .last_fingerprint = m->last_fingerprint,
+                              .trained = m->trained,
+                              .rejected = m->rejected,
+                              .lost = m->lost,
+                              .seq = m->seq,
+                              .job = m->job};
+    for (uint32_t i = 0; i < m->lineages && i < MILL_LINEAGE; i++)
+        out->lineage[i] = m->lineage[i];
+}
+
+static enum st digest_one(void *arg, uint32_t j, const uint8_t *p, uint32_t bytes, struct err *e)
+{
+    (void)e;
+    digest_chunk(arg, j, p, bytes);
+    return ST_OK;
+}
+
+bool mill_state(const char *folder, uint32_t partition, struct mill_part *out)
+{
+    struct checkpoint_conf c = {.store = &store_rocksdb, .flags = STORE_READ_ONLY};
+    struct manifest *m = calloc(1, sizeof *m);
+    struct checkpoint *cp;
+    struct digest d;
+    enum st st;
+
+    assert_non_null(m);
+    c.dir = temp_path(folder);
+    OK(checkpoint_open(&cp, &c, "", &err));
+    m->chunk = calloc(SLOT_CHUNKS_MAX, sizeof *m->chunk);
+    m->chunks_max = SLOT_CHUNKS_MAX;
+    st = checkpoint_manifest(cp, partition, m, &err);
+    if (st != ST_AGAIN) {
+        OK(st);
+        digest_begin(&d, m);
+        OK(checkpoint_load(cp, m, digest_one, &d, &err));
+        take_part(out, m, d.h);
+    }
+    checkpoint_close(cp);
+    free(m->chunk);
+    free(m);
+    return st == ST_OK;
+}
+
+bool mill_slot(const char *job, uint32_t partition, struct mill_part *out)
+{
+    char topic[64];
+    struct image *im = calloc(1, sizeof *im);
+    struct slot_reader r = {0};
+    struct digest d;
+    bool found;
+
+    assert_non_null(im);
+    im->bytes_max = 1u << 30;
+    snprintf(topic, sizeof topic, "%s.params", job);
+    OK(slot_reader_open(&r, t, mill_broker(), topic, &err));
+    OK(slot_read(&r, partition, im, &found, &err));
+    if (found) {
+        digest_begin(&d, &im->m);
+        for (uint32_t j = 0; j < im->m.chunks; j++)
+            digest_chunk(&d, j, im->p + ((size_t)j << CHUNK_SHIFT),
+                         im->m.chunk[j].bytes ? im->m.chunk[j].bytes : 0);
+        take_part(out, &im->m, d.h);
+    }
+    slot_reader_close(&r);
+    image_fini(im);
+    free(im);
+    return found;
+}
+
+struct newest {
+    uint64_t version, *records;
+    uint32_t partitions;
+};
+
+static void take_model(void *arg, const struct model *m)
+{
+    struct newest *n = arg;
+
+    if (m->version < n->version)
+        return;
+    n->version = m->version;
+    for (uint32_t i = 0; i < n->partitions; i++)
+        n->records[i] = UINT64_MAX;
+    for (uint32_t i = 0; i < m->ranges; i++)
+        n->records[m->range[i].partition] = m->range[i].records;
+}
+
+uint64_t mill_model(const char *job, uint64_t records[], uint32_t partitions)
+{
+    struct newest n = {.records = records, .partitions = partitions};
+    char topic[64];
+
+    snprintf(topic, sizeof topic, "%s.models", job);
+    OK(model_list(t, mill_broker(), topic, take_model, &n, &err));
+    return n.version;
+}
+
+static enum st count_one(void *arg, const struct record *r, struct err *e)
+{
+    (void)r;
+    (void)e;
+    ++*(uint64_t *)arg;
+    return ST_OK;
+}
+
+uint64_t mill_count(const char *topic, uint32_t partition)
+{
+    struct slot_reader r = {0};
+    uint64_t n = 0;
+
+    OK(slot_reader_open(&r, t, mill_broker(), topic, &err));
+    OK(topic_read(&r, partition, count_one, &n, &err));
+    slot_reader_close(&r);
+    return n;
+}
