@@ -80,6 +80,12 @@ static inline void encode_raw(struct avro_out *o, const void *bytes, size_t n)
     o->n += n;
 }
 
+static inline void encode_text(struct avro_out *o, const char *s)
+{
+    encode_long(o, (int64_t)strlen(s));
+    encode_raw(o, s, strlen(s));
+}
+
 static inline void encode_string(struct avro_out *o, const void *text, size_t n)
 {
     encode_long(o, (int64_t)n);

@@ -1,6 +1,7 @@
 #include "consumer/export.h"
 
 #include "config/base/bytes.h"
+#include "consumer/gz.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,17 +10,6 @@
 #include <string.h>
 
 enum { NPY_HEAD = 128, NAME_ROOM = 64 };
-
-/* CRC-32 of zip (IEEE 802.3), not the CRC-32C of our own formats. */
-static uint32_t crc32_zip(uint32_t c, const uint8_t *p, size_t n)
-{
-    for (c = ~c; n--; p++) {
-        c ^= *p;
-        for (int k = 0; k < 8; k++)
-            c = c & 1 ? c >> 1 ^ 0xedb88320u : c >> 1;
-    }
-    return ~c;
-}
 
 static const char *numpy_type(enum dtype t)
 {
@@ -75,7 +65,7 @@ static enum st export_npz(const struct model *m, FILE *f, struct err *e)
             return fail(e, ST_BAD_CONFIG,
                         "npz holds at most 4 GiB: get the safetensors file instead");
         npy_head(t, head);
-        crc[i] = crc32_zip(crc32_zip(0, head, NPY_HEAD), t->u8, t->bytes);
+        crc[i] = gz_crc32(gz_crc32(0, head, NPY_HEAD), t->u8, t->bytes);
         at[i] = offset;
         memcpy(zip, "PK\3\4", 4);
         zip_fields(zip + 4, crc[i], (uint32_t)t->bytes + NPY_HEAD, n);

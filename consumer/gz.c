@@ -116,7 +116,7 @@ enum st gz_pack(const void *p, size_t n, uint8_t **out, size_t *out_n, struct er
     return ST_OK;
 }
 
-uint32_t gz_crc32(const void *p, size_t n)
+uint32_t gz_crc32(uint32_t before, const void *p, size_t n)
 {
-    return (uint32_t)crc32_z(0, p, n);
+    return (uint32_t)crc32_z(before, p, n);
 }

@@ -32,8 +32,9 @@ MUST enum st gz_line(struct gz *g, bool extend, struct bytes *line, struct err *
 /* The next n bytes, borrowed until the next call; fewer only at the end. */
 MUST enum st gz_bytes(struct gz *g, size_t n, struct bytes *out, struct err *e);
 
-/* A zlib stream of p[n] into heap memory *out; and the CRC-32 of PNG, gzip and zip. */
+/* A zlib stream of p[n] into heap memory *out; and the CRC-32 of PNG, gzip and zip, which is not
+ * the CRC-32C of our own formats. */
 MUST enum st gz_pack(const void *p, size_t n, uint8_t **out, size_t *out_n, struct err *e);
-uint32_t gz_crc32(const void *p, size_t n);
+uint32_t gz_crc32(uint32_t before, const void *p, size_t n); /* before: of the bytes so far, or 0 */
 
 #endif

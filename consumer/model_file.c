@@ -6,7 +6,7 @@
  * multiple of 8, then the tensors one behind another, little-endian, row-major, without gaps. The
  * manifest repeats where each tensor lies, so nothing here has to parse JSON. */
 #include "config/base/avro.h"
-#include "config/base/bytes.h"
+#include "consumer/avro_encode.h"
 #include "consumer/snapshot.h"
 
 #include <inttypes.h>
@@ -63,64 +63,27 @@ static const char *safe_dtype(enum dtype t)
     return "";
 }
 
-/* A buffer that grows; `failed` once memory ran out, and then everything written is lost. */
-struct out {
-    uint8_t *p;
-    size_t n, room;
-    bool failed;
-};
-
-static void put(struct out *o, const void *p, size_t n)
-{
-    if (o->n + n > o->room && !o->failed) {
-        size_t room = (o->n + n) * 2;
-        uint8_t *q = realloc(o->p, room);
-
-        o->failed = !q;
-        o->p = q ? q : o->p;
-        o->room = q ? room : o->room;
-    }
-    if (o->failed)
-        return;
-    if (n)
-        memcpy(o->p + o->n, p, n);
-    o->n += n;
-}
-
-static void put_long(struct out *o, int64_t v)
-{
-    uint8_t b[AVRO_LONG_MAX];
-
-    put(o, b, (size_t)(avro_put_long(b, v) - b));
-}
-
-static void put_text(struct out *o, const char *s)
-{
-    put_long(o, (int64_t)strlen(s));
-    put(o, s, strlen(s));
-}
-
-static void put_map(struct out *o, const struct model_text *t, uint32_t n)
+static void put_map(struct avro_out *o, const struct model_text *t, uint32_t n)
 {
     if (n)
-        put_long(o, n);
+        encode_long(o, n);
     for (uint32_t i = 0; i < n; i++) {
-        put_text(o, t[i].name);
-        put_text(o, t[i].value);
+        encode_text(o, t[i].name);
+        encode_text(o, t[i].value);
     }
-    put_long(o, 0);
+    encode_long(o, 0);
 }
 
 /* An array's count; its end is a 0, which put_end writes (an empty array is only that). */
-static void put_count(struct out *o, uint32_t n)
+static void put_count(struct avro_out *o, uint32_t n)
 {
     if (n)
-        put_long(o, n);
+        encode_long(o, n);
 }
 
-static void put_end(struct out *o)
+static void put_end(struct avro_out *o)
 {
-    put_long(o, 0);
+    encode_long(o, 0);
 }
 
 static uint32_t dims(const struct tdecl *d)
@@ -132,42 +95,37 @@ static uint32_t dims(const struct tdecl *d)
     return n;
 }
 
-static void put_tensors(struct out *o, const struct tensors *ts, uint64_t at)
+static void put_tensors(struct avro_out *o, const struct tensors *ts, uint64_t at)
 {
     put_count(o, ts->n);
     for (uint32_t i = 0; i < ts->n; i++) {
         const struct tensor *t = &ts->t[i];
 
-        put_text(o, t->d.name);
-        put_text(o, safe_dtype(t->d.dtype));
+        encode_text(o, t->d.name);
+        encode_text(o, safe_dtype(t->d.dtype));
         put_count(o, dims(&t->d));
         for (uint32_t k = 0; k < dims(&t->d); k++)
-            put_long(o, (int64_t)t->d.dim[k]);
+            encode_long(o, (int64_t)t->d.dim[k]);
         put_end(o);
-        put_long(o, (int64_t)at);
+        encode_long(o, (int64_t)at);
         at += t->bytes;
     }
     put_end(o);
 }
 
-static void put_measures(struct out *o, const struct measures *ms)
+static void put_measures(struct avro_out *o, const struct measures *ms)
 {
-    put_long(o, ms->model);
+    encode_long(o, ms->model);
     put_count(o, ms->n);
     for (uint32_t i = 0; i < ms->n; i++) {
-        uint64_t bits;
-        uint8_t b[9];
-
-        memcpy(&bits, &ms->m[i].value, sizeof bits);
-        put_u64(b, bits);
-        b[8] = ms->m[i].lower_is_better;
-        put_text(o, ms->m[i].name);
-        put(o, b, sizeof b);
+        encode_text(o, ms->m[i].name);
+        encode_double(o, ms->m[i].value);
+        encode_bool(o, ms->m[i].lower_is_better);
     }
     put_end(o);
 }
 
-static void put_ranges(struct out *o, const struct model *m)
+static void put_ranges(struct avro_out *o, const struct model *m)
 {
     put_count(o, m->ranges);
     for (uint32_t i = 0; i < m->ranges; i++) {
@@ -177,66 +135,67 @@ static void put_ranges(struct out *o, const struct model *m)
             (int64_t)r->rejected, (int64_t)r->lost};
 
         for (uint32_t k = 0; k < sizeof v / sizeof *v; k++)
-            put_long(o, v[k]);
+            encode_long(o, v[k]);
     }
     put_end(o);
 }
 
-static void put_record(struct out *o, const struct model *m, uint64_t data_at)
+static void put_record(struct avro_out *o, const struct model *m, uint64_t data_at)
 {
-    put_text(o, m->job);
-    put_text(o, m->topic);
-    put_text(o, m->algo);
-    put_text(o, m->millrace);
-    put_long(o, (int64_t)m->version);
-    put_long(o, m->created_ms);
-    put_long(o, m->model_version);
-    put_long(o, m->state_version);
-    put_long(o, (int64_t)m->fingerprint);
-    put_long(o, (int64_t)m->records);
+    encode_text(o, m->job);
+    encode_text(o, m->topic);
+    encode_text(o, m->algo);
+    encode_text(o, m->millrace);
+    encode_long(o, (int64_t)m->version);
+    encode_long(o, m->created_ms);
+    encode_long(o, m->model_version);
+    encode_long(o, m->state_version);
+    encode_long(o, (int64_t)m->fingerprint);
+    encode_long(o, (int64_t)m->records);
     put_map(o, m->option, m->options);
     put_map(o, m->derive, m->derives);
     put_measures(o, &m->measures);
     put_ranges(o, m);
     put_count(o, m->classes);
     for (uint32_t i = 0; i < m->classes; i++)
-        put_text(o, m->class_name[i]);
+        encode_text(o, m->class_name[i]);
     put_end(o);
-    put_long(o, m->features);
+    encode_long(o, m->features);
     put_count(o, m->column ? m->columns : 0);
     for (uint32_t i = 0; m->column && i < m->columns; i++)
-        put_text(o, m->column[i]);
+        encode_text(o, m->column[i]);
     put_end(o);
     put_tensors(o, &m->tensors, data_at);
-    put_long(o, (int64_t)m->body_bytes);
-    put_long(o, m->body_crc);
+    encode_long(o, (int64_t)m->body_bytes);
+    encode_long(o, m->body_crc);
 }
 
-static enum st encode_manifest(const struct model *m, uint64_t data_at, struct out *o,
+static enum st encode_manifest(const struct model *m, uint64_t data_at, struct avro_out *o,
                                struct err *e)
 {
     static const char magic[] = {'O', 'b', 'j', 1};
-    struct out record = {0};
+    struct avro_out record = {.max = RECORD_BYTES_MAX};
     uint8_t sync[SYNC_BYTES];
 
     put_record(&record, m, data_at);
     put_u64(sync, hash64(record.p, record.n, 1));
     put_u64(sync + 8, hash64(record.p, record.n, 2));
-    put(o, magic, sizeof magic);
-    put_long(o, 2);
-    put_text(o, "avro.schema");
-    put_text(o, schema);
-    put_text(o, "avro.codec");
-    put_text(o, "null");
+    encode_raw(o, magic, sizeof magic);
+    encode_long(o, 2);
+    encode_text(o, "avro.schema");
+    encode_text(o, schema);
+    encode_text(o, "avro.codec");
+    encode_text(o, "null");
     put_end(o);
-    put(o, sync, sizeof sync);
-    put_long(o, 1);
-    put_long(o, (int64_t)record.n);
-    put(o, record.p, record.n);
-    put(o, sync, sizeof sync);
-    free(record.p);
-    if (o->failed || record.failed)
-        return fail(e, ST_FATAL, "no memory to write model %" PRIu64, m->version);
+    encode_raw(o, sync, sizeof sync);
+    encode_long(o, 1);
+    encode_long(o, (int64_t)record.n);
+    encode_raw(o, record.p, record.n);
+    encode_raw(o, sync, sizeof sync);
+    encode_fini(&record);
+    if (o->full || record.full)
+        return fail(e, ST_FATAL, "the manifest of model %" PRIu64 " needs more than %d bytes",
+                    m->version, RECORD_BYTES_MAX);
     return ST_OK;
 }
 
@@ -268,7 +227,7 @@ enum st model_encode(struct model *m, struct model_bytes *b, struct err *e)
 {
     char *header = malloc(HEADER_MAX);
     uint64_t data = 0, at;
-    struct out o = {0};
+    struct avro_out o = {.max = RECORD_BYTES_MAX};
     size_t n;
     enum st st;
 

@@ -27,7 +27,7 @@ static bool put_chunk(FILE *f, const char *type, const uint8_t *data, size_t n)
     memcpy(c + 4, type, 4);
     if (n)
         memcpy(c + 8, data, n);
-    put_be32(c + 8 + n, gz_crc32(c + 4, n + 4));
+    put_be32(c + 8 + n, gz_crc32(0, c + 4, n + 4));
     ok = fwrite(c, 1, n + 12, f) == n + 12;
     free(c);
     return ok;
