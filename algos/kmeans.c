@@ -61,6 +61,7 @@ void km_near(const struct ctx *x, struct mat in, struct mat centre, uint32_t k)
     struct mat dist = km_mat(t[KW_DIST].f32, in.r, centre.r, centre.r);
 
     CHECK((uint64_t)in.r * centre.r <= t[KW_DIST].n);
+    CHECK(in.c == centre.c && (k == 1 || k == 2) && k <= centre.r);
     x->c->rowsq(x->cs, centre, t[KW_C2].f32);
     x->c->gemm(x->cs, TB, -2.0f, in, centre, 0.0f, dist);
     if (k == 1)
@@ -111,6 +112,7 @@ void km_move(const struct ctx *x, struct centres k, double sum)
         host[j] = (float)mass[j];
     x->c->put(x->cs, rate, host, l.k * sizeof *host);
     for (uint32_t j = 0; j < l.k; j++) {
+        CHECK(mass[j] >= 0 && k.n[j] >= 0);
         k.n[j] += mass[j];
         host[j] = mass[j] > 0 ? (float)(1.0 / k.n[j]) : 0.0f;
     }
@@ -121,7 +123,7 @@ void km_move(const struct ctx *x, struct centres k, double sum)
     x->c->get(x->cs, host, t[KW_STEP].f32, l.k * sizeof *host);
     for (uint32_t j = 0; j < l.k; j++)
         sum -= mass[j] > 0 ? k.n[j] * (double)host[j] : 0;
-    *k.sse += sum > 0 ? sum : 0; /* rounding, where all rows are centres */
+    *k.sse += sum < 0 ? 0 : sum; /* rounding, where all rows are centres; a NaN stays */
 }
 
 /* ---- update ---- */
@@ -179,6 +181,7 @@ static struct span rows_from(const struct km *l, const struct rows *r, uint32_t 
     const struct feat *f = &r->in[0];
 
     CHECK(f->d == l->d && f->ld >= l->d && f->x);
+    CHECK(from <= r->train && r->train <= r->n);
     return (struct span){.in =
                              km_mat((float *)f->x + (size_t)from * f->ld, r->n - from, l->d, f->ld),
                          .weight = r->weight + from,
@@ -224,6 +227,9 @@ static bool reseed(const struct ctx *x, const struct km *l, struct tensors *s, s
     for (uint32_t j = 1; j < l->k; j++)
         light = n[j] < n[light] ? j : light;
     near = neighbour(x, l, s, light, &d2);
+    if (near == light)
+        return false; /* squares beyond float32: the scan of the state will say so */
+    CHECK(near < l->k);
     cost = n[light] > 0 ? n[light] * n[near] / (n[light] + n[near]) * d2 : 0;
     if (!(cost < (double)p.host_weight[far] * (double)loss[far]))
         return false;
@@ -279,6 +285,9 @@ static enum st kmeans_update(const struct ctx *x, struct tensors *s, const struc
     uint32_t kept;
 
     CHECK(r->n <= l.b && r->train <= r->n);
+    CHECK(r->host && r->host->n == r->n && r->weight && r->host->weight);
+    CHECK(s->t[KM_N].n == l.k && s->t[KM_CENTRE].n == (uint64_t)l.k * l.d);
+    CHECK(head[HEAD_LIVE] <= l.w && head[HEAD_SEEDED] <= 1);
     if (!r->n)
         return ST_OK;
     if (head[HEAD_SEEDED]) {

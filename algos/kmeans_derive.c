@@ -296,6 +296,7 @@ enum st kmeans_derive(const struct ctx *x, const struct tensors *view, const voi
 
     (void)derive_opts;
     CHECK(k && k <= l.k);
+    CHECK(v.n <= x->work->t[HOST_X2].n);
     if (!v.n)
         return fail(x->err, ST_AGAIN, "no row has been learned yet: there is nothing to cluster");
     x->c->rowsq(x->cs, km_mat((float *)v.p, v.n, v.d, v.d), x->work->t[HOST_X2].f32);

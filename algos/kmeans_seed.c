@@ -42,6 +42,7 @@ static struct mat warm_rows(const struct km *l, const struct tensors *s, uint64_
 {
     uint64_t n = s->t[KM_HEAD].u64[HEAD_LIVE] - from;
 
+    CHECK(from < s->t[KM_HEAD].u64[HEAD_LIVE] && from + n <= l->w);
     return km_mat(s->t[KM_WARM].f32 + from * l->d, n < l->b ? (uint32_t)n : l->b, l->d, l->d);
 }
 
@@ -72,6 +73,7 @@ static void draw_group(const struct ctx *x, uint32_t rows, uint32_t from, uint32
         total += d2[i];
     for (uint32_t j = from; j < to; j++) {
         pick[j] = km_draw(d2, rows, total, u[j], j);
+        CHECK(pick[j] < rows);
         total -= d2[pick[j]];
         d2[pick[j]] = 0;
     }

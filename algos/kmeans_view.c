@@ -23,6 +23,7 @@ static void append(const struct km *l, struct tensors *view, const float *row, c
     uint64_t *points = &view->t[KV_HEAD].u64[VIEW_POINTS];
     float *to = view->t[KV_POINT].f32 + *points * l->d;
 
+    CHECK(*points < view->t[KV_N].n && weight >= 0);
     for (uint32_t j = 0; j < l->d; j++)
         to[j] = (float)((double)row[j] + (plus ? (double)plus[j] : 0) - (double)less[j]);
     view->t[KV_N].f64[*points] = weight;
@@ -59,6 +60,9 @@ enum st kmeans_fold(const struct ctx *x, struct tensors *view, const struct slot
     const struct tensors *s = slot->state;
     const uint64_t *head = s->t[KM_HEAD].u64;
 
+    CHECK(s->t[KM_N].n == l.k && view->t[KV_SHIFT].n == l.d);
+    CHECK(head[HEAD_LIVE] <= l.w && (!head[HEAD_SEEDED] || !head[HEAD_LIVE]));
+    CHECK(slot->weight >= 0);
     if (view->t[KV_HEAD].u64[VIEW_POINTS] + l.k > view->t[KV_N].n)
         return fail(x->err, ST_BAD_CONFIG, "the view has room for %u partitions, this is one more",
                     l.p);

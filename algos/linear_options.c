@@ -125,6 +125,7 @@ enum st linear_check(struct shape *sh, void *opts, struct err *e)
 
 struct linear_setting linear_setting(const struct linear_opts *o, uint32_t m)
 {
+    DCHECK(m < o->learning_rate.n * o->l1.n * o->l2.n);
     return (struct linear_setting){.rate = o->learning_rate.v[m / (o->l1.n * o->l2.n)],
                                    .l1 = o->l1.v[m / o->l2.n % o->l1.n],
                                    .l2 = o->l2.v[m % o->l2.n]};
@@ -138,6 +139,8 @@ struct lin linear_of(const struct shape *sh, const void *opts)
     struct lin l = {.o = o, .b = sh->batch_rows, .d = sh->d[0], .m = sh->models, .z = sh->zcols};
 
     CHECK(l.b && l.d && l.m && l.z);
+    CHECK(l.z % l.m == 0);
+    CHECK(o->standardize != LINEAR_AUTO); /* check() has run */
     l.c = l.z / l.m;
     l.sparse = sh->nnz[0] != 0;
     l.standard = o->standardize == LINEAR_TRUE;
@@ -280,6 +283,7 @@ enum st linear_init(const struct ctx *x, struct tensors *s)
     const struct lin l = linear_of(x->shape, x->opts);
     float *row = x->work->t[WORK_ROW].f32;
 
+    CHECK(s->t[LIN_GRID].n == (uint64_t)GRID_ROWS * l.z);
     for (uint32_t k = 0; k < GRID_ROWS; k++) {
         for (uint32_t j = 0; j < l.z; j++) {
             struct linear_setting v = linear_setting(l.o, j / l.c);

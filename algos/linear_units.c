@@ -145,7 +145,8 @@ void linear_standardize(const struct ctx *x, struct tensors *s, const struct row
     const struct feat *f = &r->host->in[0];
     double *warm = s->t[LIN_WARM].f64;
 
-    CHECK(l.standard);
+    CHECK(l.standard && f->x && f->ld >= l.d);
+    CHECK(warm[WARM_USED] <= warm[WARM_SEEN]);
     if (warm[WARM_SEEN] >= WARM_WEIGHT)
         return;
     for (uint32_t i = 0; i < r->train; i++)
@@ -181,6 +182,9 @@ enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot
     const struct tensor *t = slot->state->t;
     double weight = slot->weight * t[LIN_WEIGHT].f64[0], *bias = x->work->t[WORK_SUM].f64;
 
+    CHECK(slot->weight >= 0 && t[LIN_WEIGHT].f64[0] >= 0);
+    CHECK(t[LIN_W].n == view->t[VIEW_W].n && t[LIN_N].n == view->t[VIEW_N].n);
+    CHECK(t[LIN_COUNT].n == view->t[VIEW_COUNT].n && t[LIN_SHIFT].n == view->t[VIEW_SHIFT].n);
     if (!(weight > 0))
         return ST_OK;
     view->t[VIEW_WEIGHT].f64[0] += weight;
@@ -252,6 +256,7 @@ static void rebase_units(const struct ctx *x, const struct lin *l, struct tensor
 {
     double *warm = s->t[LIN_WARM].f64;
 
+    CHECK(view->t[VIEW_SPREAD].n == l->d);
     for (uint32_t j = 0; j < l->d; j++) {
         float scale = (float)(1.0 / view->t[VIEW_SPREAD].f64[j]);
         float shift = (float)view->t[VIEW_SHIFT].f64[j];
@@ -268,6 +273,7 @@ enum st linear_rebase(const struct ctx *x, struct tensors *s, const struct tenso
     const struct lin l = linear_of(x->shape, x->opts);
     double *bias = x->work->t[WORK_SUM].f64;
 
+    CHECK(s->t[LIN_W].n == view->t[VIEW_W].n && s->t[LIN_N].n == view->t[VIEW_N].n);
     if (!(view->t[VIEW_WEIGHT].f64[0] > 0))
         return ST_OK; /* nobody has learned anything: all are at the start */
     if (l.standard)
@@ -298,6 +304,7 @@ enum st linear_derive(const struct ctx *x, const struct tensors *view, const voi
 
     if (which >= l.m)
         return fail(x->err, ST_BAD_CONFIG, "model %u: the job packs models 1..%u", o->model, l.m);
+    CHECK(model->t[MODEL_W].n == (l.d + 1ull) * l.c);
     for (uint64_t j = 0; j <= l.d; j++)
         for (uint32_t c = 0; c < l.c; c++)
             model->t[MODEL_W].f32[j * l.c + c] =

@@ -373,7 +373,8 @@ MR_CLONES void ref_csr_mm(void *self, struct csr x, struct mat w, struct mat z)
     }
 }
 
-/* g_idx[q][0, n) += val[q] e[0, n) over the entries of row i; n is a constant where it is called. */
+/* g_idx[q][0, n) += val[q] e[0, n) over the entries of row i; n is a constant where it is called.
+ */
 MR_INLINE void csr_row_add(struct csr x, size_t i, const float *e, size_t n, struct mat g, size_t j)
 {
     for (size_t q = x.ptr[i]; q < x.ptr[i + 1]; q++) {

@@ -305,6 +305,28 @@ static void what_comes_late_gets_centres_of_its_own(void **state)
     table_free(&t);
 }
 
+/* Finite numbers whose squares are not: the state shows it, nothing else happens. */
+static void numbers_too_large_to_square_end_in_the_state(void **state)
+{
+    struct kmeans_opts o = {.k = 2, .extra_centers = 3, .batch = 32, .warmup = 40};
+    struct tensors s;
+    struct table t;
+    struct rig k;
+
+    (void)state;
+    seed = 11;
+    t = table(200, 3, 1, 0, 0);
+    for (uint32_t i = 0; i < t.n * t.d; i++)
+        t.x[i] *= 1e30f;
+    rig_open(&k, &algo_kmeans, "openblas", shape(3, 1), &o);
+    rig_state(&k, &s);
+    rig_pass(&k, &s, &t, 0, NULL);
+    assert_false(isfinite(s.t[KM_SSE].f64[0]) && isfinite(s.t[KM_CENTRE].f32[0]));
+    rig_free(&k, &s);
+    rig_close(&k);
+    table_free(&t);
+}
+
 /* ---- models ---- */
 
 static void blobs_are_found_whatever_the_offset(void **state)
@@ -552,6 +574,7 @@ int main(void)
         cmocka_unit_test(a_tail_that_is_held_out_is_only_scored),
         cmocka_unit_test(asking_for_the_loss_does_not_change_the_state),
         cmocka_unit_test(what_comes_late_gets_centres_of_its_own),
+        cmocka_unit_test(numbers_too_large_to_square_end_in_the_state),
         cmocka_unit_test(blobs_are_found_whatever_the_offset),
         cmocka_unit_test(a_model_is_a_function_of_the_view_and_any_k_up_to_the_centres),
         cmocka_unit_test(rows_that_are_all_the_same_make_a_model),
