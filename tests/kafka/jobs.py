@@ -166,10 +166,36 @@ class Kafka(Place):
             for k, v in {"bootstrap.servers": self.spec, **(props or {})}.items())
 
     def kcat(self, topic):
-        """All committed records of a topic as kcat, which knows nothing of us, shows them."""
+        """All records of a topic that read_committed shows, by kcat, which knows nothing of us."""
         out = run("kcat", "-b", self.spec, "-C", "-t", topic, "-e", "-q", "-o", "beginning", "-X",
-                  "isolation.level=read_committed", "-f", r"%p %o %T %K %S %h\n").stdout
-        return [line.split(b" ", 5) for line in out.splitlines()]
+                  "isolation.level=read_committed", "-f", r"%p %o %T %K %S %h\n%k%s").stdout
+        found, at = [], 0
+        while at < len(out):
+            line = out[at:out.index(b"\n", at)]
+            at += len(line) + 1
+            partition, offset, timestamp, key, value = map(int, line.split(b" ")[:5])
+            headers = dict(re.findall(r"(?:^|,)(\w+)=((?:[^=]|=(?!\w))*?)(?=,\w+=|$)",
+                                      line.split(b" ", 5)[5].decode()))
+            both = []
+            for n in (key, value):
+                both.append(None if n < 0 else out[at:at + n])
+                at += max(n, 0)
+            found.append(Record(partition, timestamp, *both, offset, headers))
+        return found
+
+    def committed(self, group):
+        """{partition: (offset, metadata)}, from the log of the group coordinator itself."""
+        found = {}
+        for r in self.kcat("__consumer_offsets"):
+            if r.key[:2] > b"\0\1":  # of a group's membership
+                continue
+            n, = struct.unpack(">h", r.key[2:4])
+            if r.key[4:4 + n].decode() != group:
+                continue
+            version, offset, _, n = struct.unpack(">hqiB", r.value[:15])
+            at, n = (15, n - 1) if version > 3 else (16, r.value[15])  # the compact form since 4
+            found[struct.unpack(">i", r.key[-4:])[0]] = offset, r.value[at:at + n].decode()
+        return found
 
 
 # Jobs
@@ -330,13 +356,14 @@ def killed(make, records, kills, work, seed):
     Delays are shares of the work that is left; should it end too soon nevertheless (a machine that
     lets us wait), another job does it at half the pace. make(i) is the i-th job."""
     for attempt in range(4):
-        job, g, landed, others, learned = make(attempt), random.Random(seed + attempt), 0, 0, 0
+        job, g, start = make(attempt), random.Random(seed + attempt), work.start
+        landed = others = learned = 0
         while landed < kills and learned < records:
             left = (work.all - work.start) * (1 - learned / records) / (kills - landed + 1)
             in_start = g.random() < 0.15
-            until = g.uniform(0, work.start)
+            until = g.uniform(0, start)
             if not in_start:
-                until = work.start + g.uniform(0, left) / 2 ** attempt
+                until = (work.start if learned else start) + g.uniform(0, left) / 2 ** attempt
             t = job.train("--quiet") if g.random() < 0.3 else job.train()
             while t.process.poll() is None and cpu(t.process) < until:
                 time.sleep(0.001)
@@ -349,6 +376,7 @@ def killed(make, records, kills, work, seed):
                 landed += 1
             else:
                 others += 1
+                start *= 1 if learned or in_start else 1.2  # no checkpoint yet
             assert others < 10 * kills, "it does not come to train:\n" + t.text
         if landed == kills:
             job.train().done()
