@@ -21,15 +21,20 @@ static enum st svm_open(struct load *l)
     return load_field_add(l, (const uint8_t *)"values", 6, LOAD_FLOATS);
 }
 
+static inline bool blank(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
 /* The next word of [*p, end), n 0: none. */
 static struct bytes next_word(const uint8_t **p, const uint8_t *end)
 {
     struct bytes w;
 
-    while (*p < end && strchr(" \t\r", **p))
+    while (*p < end && blank(**p))
         ++*p;
     w.p = *p;
-    while (*p < end && !strchr(" \t\r", **p))
+    while (*p < end && !blank(**p))
         ++*p;
     w.n = (size_t)(*p - w.p);
     return w;

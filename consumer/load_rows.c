@@ -23,7 +23,7 @@ enum st load_bad(struct load *l, const char *fmt, ...)
 static bool is_blank(struct bytes s)
 {
     for (size_t i = 0; i < s.n; i++)
-        if (!strchr(" \t\r", s.p[i]))
+        if (s.p[i] != ' ' && s.p[i] != '\t' && s.p[i] != '\r')
             return false;
     return true;
 }
