@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""End-to-end ingest on a real broker: rows {label: float, features: array<float>[28]}, one row and 64
-rows a message. In turn, on the same topic in the same run: librdkafka's own batch consume with the
-payload untouched, then `train` with checkpoints, publishes and prequential loss on. Prints rows/s of
-both, pair by pair, and the median ratio.
+"""End-to-end ingest on a real broker: rows {label: float, features: array<float>[28]}, one row and
+64 rows a message. In turn, on the same topic in the same run: librdkafka's own batch consume with
+the payload untouched, then `train` with checkpoints, publishes and prequential loss on. Prints
+rows/s of both, pair by pair, and the median ratio.
 
-usage: ingest.py [ROWS (4000000)] [PAIRS (5)]      $MILLRACE_BUILD: folder of the programs (build)
+usage: ingest.py [ROWS (4000000)] [PAIRS (5)]     $MILLRACE_BUILD: folder of the programs (build)
 """
 
 import os
@@ -53,16 +53,16 @@ def main():
         os.chdir(folder)
         for per in (1, 64):
             topic = f"rows{per}"
-            subprocess.run([f"{BUILD}/ingest_fill_bench", "kafka", topic, "4", str(rows), str(per),
-                            b.bootstrap], check=True, stdout=subprocess.DEVNULL)
+            fill = [f"{BUILD}/ingest_fill_bench", "kafka", topic, "4", str(rows), str(per)]
+            subprocess.run([*fill, b.bootstrap], check=True, stdout=subprocess.DEVNULL)
             ratios = []
             for i in range(pairs):
                 r, t = raw(b.bootstrap, topic, per), train(b.bootstrap, topic, f"ingest{per}-{i}")
                 ratios.append(t / r)
                 print(f"{per:2} rows a message: raw {r / 1e6:.2f} M rows/s, train {t / 1e6:.2f} M "
                       f"rows/s, ratio {t / r:.2f}", flush=True)
-            print(f"{per:2} rows a message: median ratio {statistics.median(ratios):.2f} of {pairs} "
-                  f"pairs (min {min(ratios):.2f}, max {max(ratios):.2f})", flush=True)
+            print(f"{per:2} rows a message: median ratio {statistics.median(ratios):.2f} of "
+                  f"{pairs} pairs (min {min(ratios):.2f}, max {max(ratios):.2f})", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""a9a (UCI Adult, sparse, two classes) through the verbs on the embedded broker: loaded as libsvm lines
-into one partition, learned in one pass, scored on its test set; the model exported and derived.
+"""a9a (UCI Adult, sparse, two classes) through the verbs on the embedded broker: loaded as libsvm
+lines into one partition, learned in one pass, scored on its test set; exported and derived.
 
-Needs a9a/a9a.libsvm and a9a.t.libsvm in $MILLRACE_DATA, or in ../shared/data beside the checkout."""
+Needs a9a/a9a.libsvm and a9a.t.libsvm in $MILLRACE_DATA, or in ../shared/data beside the
+checkout."""
 
 import json
 import os
@@ -16,7 +17,8 @@ import zipfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 MILLRACE = os.environ["MILLRACE"]
 DATA = os.environ.get("MILLRACE_DATA", os.path.join(HERE, "../../../shared/data"))
-TRAIN, TEST = (os.path.abspath(os.path.join(DATA, "a9a", n)) for n in ("a9a.libsvm", "a9a.t.libsvm"))
+TRAIN, TEST = (os.path.abspath(os.path.join(DATA, "a9a", n))
+               for n in ("a9a.libsvm", "a9a.t.libsvm"))
 JOB = """job: a9a
 topic: a9a
 algo: linear
