@@ -415,6 +415,10 @@ enum st avro_compile_plan(struct avro_compiler *c, struct avro_plan *plan, struc
     CHECK(c->covered == c->roles);
     TRY(check_symbols(c));
     TRY(put_columns(c));
+    plan->width = c->columns;
+    plan->sparse = c->sparse;
+    plan->labelled = c->labelled;
+    avro_check_plan(plan);
     out->shape = block_shape_of(c->columns, c->sparse);
     out->shape.ny = c->labelled;
     out->shape.weighted = c->in->weight[0] != 0;

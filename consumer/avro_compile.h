@@ -99,6 +99,7 @@ MUST enum st avro_put_skip(struct avro_compiler *c, struct avro_node *n);
 /* An array or map; code OP_COUNT counts its items in passing. */
 MUST enum st avro_put_skip_items(struct avro_compiler *c, struct avro_node *n, enum avro_code code,
                                  uint32_t slot);
+void avro_check_plan(const struct avro_plan *p);       /* every place it leads to is in it */
 MUST enum st avro_put_bodies(struct avro_compiler *c); /* that calls have asked for, at the end */
 
 #endif

@@ -286,3 +286,78 @@ enum st avro_put_bodies(struct avro_compiler *c)
     free(at);
     return st;
 }
+
+/* ---- what a run takes for granted ---- */
+
+static void check_places(const struct avro_plan *p, const struct avro_op *op)
+{
+    CHECK(op->code <= OP_COUNT && op->c <= p->ops);
+    switch (op->code) {
+    case OP_JUMP:
+    case OP_CALL:
+        CHECK(op->a > 0 && op->a < p->ops);
+        break;
+    case OP_UNION:
+        CHECK(op->a > 0 && op->b + op->a <= p->jumps);
+        for (uint32_t i = 0; i < op->a; i++)
+            CHECK(p->jump[op->b + i] > 0 && p->jump[op->b + i] < p->ops);
+        break;
+    case OP_MAP:
+        CHECK(op->b > 0 && op->a + op->b <= p->keys && op->c);
+        break;
+    case OP_ROWS:
+    case OP_ARRAY:
+        CHECK(op->c);
+        break;
+    case OP_FAIL:
+        CHECK(op->a > BAD_FULL && op->a < BAD_REASONS);
+        break;
+    case OP_CONSTANT:
+        CHECK(op->b < p->numbers);
+        break;
+    case OP_SKIP_ITEMS:
+        CHECK(!op->kind == !op->c);
+        break;
+    default:
+        break;
+    }
+}
+
+static void check_columns(const struct avro_plan *p, const struct avro_op *op)
+{
+    switch (op->code) {
+    case OP_FLOATS:
+    case OP_DOUBLES:
+    case OP_PACKED:
+    case OP_FLOAT_ARRAY:
+    case OP_ARRAY:
+        CHECK(!p->sparse && op->b > 0 && op->a + op->b <= p->width);
+        break;
+    case OP_COLUMN:
+        CHECK(!p->sparse && op->a < p->width);
+        break;
+    case OP_INDICES:
+    case OP_VALUES:
+        CHECK(p->sparse);
+        break;
+    case OP_NUMBER:
+    case OP_TEXT:
+        CHECK(op->sink >= SINK_LABEL && op->sink <= SINK_TIME);
+        CHECK(op->sink != SINK_LABEL || p->labelled);
+        break;
+    default:
+        break;
+    }
+}
+
+void avro_check_plan(const struct avro_plan *p)
+{
+    CHECK(p->ops > 0 && p->ops <= AVRO_OPS_MAX);
+    CHECK(p->op[p->ops - 1].code == OP_END);
+    for (uint32_t i = 0; i < p->ops; i++) {
+        check_places(p, &p->op[i]);
+        check_columns(p, &p->op[i]);
+    }
+    for (uint32_t i = 0; i < p->keys; i++)
+        CHECK(p->key[i].body > 0 && p->key[i].body < p->ops && p->key[i].seen == 0);
+}

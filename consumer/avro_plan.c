@@ -256,7 +256,8 @@ static void say_label(const struct run *r, char *text, size_t n)
     if (r->bad->code == OP_FAIL)
         snprintf(text, n, "the label is null");
     else if (r->bad->code == OP_TEXT)
-        snprintf(text, n, "no class '%s'", bytes_shown(r->start + r->got, (size_t)r->want, shown));
+        snprintf(text, n, "no class '%s'",
+                 bytes_shown(r->m->body.p + r->got, (size_t)r->want, shown));
     else
         snprintf(text, n, "no class %.9g", r->value);
 }
@@ -323,6 +324,23 @@ static void explain(const struct run *r, enum bad bad, char *detail)
 
 /* ---- the whole message ---- */
 
+/* Field by field: zeroing all of it would take as long as reading a short message. */
+static void start(struct run *r, struct avro_plan *p, struct bytes body)
+{
+    r->plan = p;
+    r->p = body.p;
+    r->end = body.p + body.n;
+    r->b = NULL;
+    r->m = NULL;
+    r->x = NULL;
+    r->row = r->rows = r->base = r->entries = r->indices = r->values = r->depth = 0;
+    r->count = NULL;
+    r->bad = NULL;
+    r->key = NULL;
+    r->got = r->want = 0;
+    r->value = 0;
+}
+
 static enum bad run_message(struct run *r)
 {
     bool row = r->b && !r->plan->rows;
@@ -343,19 +361,18 @@ static enum bad run_message(struct run *r)
 enum bad avro_plan_run(struct avro_plan *p, const struct avro_message *m, struct block *b,
                        char *detail)
 {
-    struct run r = {
-        .plan = p,
-        .start = m->body.p,
-        .p = m->body.p,
-        .end = m->body.p + m->body.n,
-        .b = b,
-        .m = m,
-        .row = b->n,
-        .entries = b->ptr ? b->ptr[b->n] : 0,
-    };
-    enum bad bad = run_message(&r);
+    struct run r;
+    enum bad bad;
 
-    DCHECK(bad != BAD_NONE || r.row == b->n + r.rows);
+    CHECK(m->body.p && b->n <= BLOCK_ROWS && b->s.d == p->width && !b->ptr == !p->sparse);
+    CHECK(!p->labelled || b->y);
+    start(&r, p, m->body);
+    r.b = b;
+    r.m = m;
+    r.row = b->n;
+    r.entries = b->ptr ? b->ptr[b->n] : 0;
+    bad = run_message(&r);
+    CHECK(r.p <= r.end && r.row == b->n + r.rows && r.row <= BLOCK_ROWS);
     if (bad == BAD_NONE) {
         b->n = r.row;
         return BAD_NONE;
@@ -369,9 +386,10 @@ enum bad avro_plan_run(struct avro_plan *p, const struct avro_message *m, struct
 
 enum bad avro_plan_measure(struct avro_plan *p, struct bytes body, uint64_t *count)
 {
-    struct run r = {
-        .plan = p, .start = body.p, .p = body.p, .end = body.p + body.n, .count = count};
+    struct run r;
 
+    start(&r, p, body);
+    r.count = count;
     for (uint32_t i = 0; count && i < p->counts; i++)
         count[i] = AVRO_NOT_COUNTED;
     return run_message(&r);

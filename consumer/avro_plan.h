@@ -81,6 +81,8 @@ struct avro_plan {
     struct avro_op *op;
     uint32_t ops;
     bool rows; /* an array of rows; else a message is one row */
+    bool sparse, labelled;
+    uint32_t width; /* columns in all */
     uint32_t *jump, jumps;
     struct avro_key *key;
     uint32_t keys;

@@ -53,6 +53,7 @@ static enum bad read_index(struct run *r, const struct avro_op *op, int64_t *las
     r->want = *last;
     if (v <= *last || v >= r->b->s.d)
         return BAD_INDEX;
+    DCHECK(at < r->b->s.nnz_max);
     r->b->col[at] = (uint32_t)v;
     r->indices++;
     *last = v;
@@ -114,7 +115,7 @@ static enum bad read_text(struct run *r, const struct avro_op *op)
     if (op->sink == SINK_KEY)
         return put_key(r, text, n);
     DCHECK(op->sink == SINK_LABEL);
-    r->got = text - r->start;
+    r->got = text - r->m->body.p;
     r->want = (int64_t)n;
     return labels_text(&r->plan->labels, text, n, &r->b->y[r->row]) ? BAD_NONE : BAD_LABEL;
 }
@@ -137,6 +138,7 @@ static enum bad put_constant(struct run *r, const struct avro_op *op)
 {
     double v = r->plan->number[op->b];
 
+    DCHECK(op->b < r->plan->numbers);
     switch (op->sink) {
     case SINK_COLUMN:
         return put_column(r, op->a, v);
@@ -226,6 +228,7 @@ static enum bad read_entry(struct run *r, const struct avro_op *op, uint32_t pc,
     }
     hit->seen = r->plan->serial;
     ++*found;
+    DCHECK(*found <= op->b);
     return avro_run(r, hit->body);
 }
 
@@ -287,6 +290,7 @@ static enum bad call(struct run *r, uint32_t pc)
 {
     enum bad bad;
 
+    DCHECK(pc < r->plan->ops);
     if (r->depth == SCHEMA_DEPTH_MAX)
         return BAD_TOO_LONG;
     r->depth++;

@@ -247,6 +247,7 @@ static enum st set_width(struct avro_compiler *c, struct avro_role *r, const str
     const struct avro_node *array = branch_that(n, avro_is_array_of_numbers);
     const struct avro_node *packed = branch_that(n, is_packed);
 
+    CHECK(array || packed);
     r->array = true;
     r->width = given ? given : c->in->width;
     if (!array && packed->kind == AVRO_K_FIXED) {
@@ -555,6 +556,7 @@ enum st avro_compile_open(struct avro_compiler *c, struct avro_node *root, const
     TRY(take(c, "weight", in->weight, SINK_WEIGHT));
     TRY(take(c, "key", in->key, SINK_KEY));
     TRY(take(c, "time", in->time, SINK_TIME));
+    CHECK(c->roles <= 4);
     c->others = c->roles;
     TRY(add_features(c));
     if (c->roles == c->others)

@@ -16,7 +16,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "Avro's floats are copi
 
 struct run { /* one message on its way into a block */
     struct avro_plan *plan;
-    const uint8_t *start, *p, *end;
+    const uint8_t *p, *end;
     struct block *b;
     const struct avro_message *m;
     float *x;                 /* the row being read */
@@ -45,6 +45,7 @@ enum bad avro_not_finite(struct run *r, const float *x, uint32_t n); /* got: whi
 
 static inline uint64_t left(const struct run *r)
 {
+    DCHECK(r->p <= r->end);
     return (uint64_t)(r->end - r->p);
 }
 
@@ -199,6 +200,7 @@ static inline enum bad put_column(struct run *r, uint32_t column, double v)
 {
     float *x = r->x + column + r->base;
 
+    DCHECK(r->x && column + r->base < r->b->s.d);
     *x = (float)v;
     r->got = column + r->base;
     return fabsf(*x) < INFINITY ? BAD_NONE : BAD_NONFINITE;
@@ -224,6 +226,7 @@ static inline enum bad read_floats(struct run *r, uint32_t column, uint32_t n)
 {
     float *x = r->x + column;
 
+    DCHECK(r->x && column + n <= r->b->s.d);
     if (left(r) / sizeof *x < n)
         return avro_too_short(r, n * sizeof *x);
     if (!copy_floats(x, r->p, n))
@@ -236,6 +239,7 @@ static inline enum bad open_row(struct run *r)
 {
     struct block *b = r->b;
 
+    DCHECK(r->base == 0 && r->row <= BLOCK_ROWS);
     if (r->row == BLOCK_ROWS)
         return BAD_FULL;
     r->x = b->x ? b->x + (size_t)r->row * b->s.ld : NULL;
@@ -252,6 +256,7 @@ static inline enum bad close_row(struct run *r)
             return wrong_width(r, r->values, r->indices);
         }
         r->entries += r->indices;
+        DCHECK(r->entries <= r->b->s.nnz_max);
         r->b->ptr[r->row + 1] = r->entries;
     }
     r->row++;

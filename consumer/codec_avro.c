@@ -333,6 +333,7 @@ static enum st read_type(struct reader *r, avro_schema_t s, const char *json,
     r->depth++;
     st = read_body(r, s, json, n);
     r->depth--;
+    CHECK(st != ST_OK || n->size == AVRO_SIZE_UNKNOWN);
     return st;
 }
 
@@ -397,11 +398,13 @@ static bool has_frame(struct bytes v)
 
 static struct bytes without_frame(struct bytes v)
 {
+    DCHECK(has_frame(v));
     return (struct bytes){v.p + FRAME_BYTES, v.n - FRAME_BYTES};
 }
 
 static uint32_t frame_id(struct bytes v)
 {
+    DCHECK(has_frame(v));
     return (uint32_t)v.p[1] << 24 | (uint32_t)v.p[2] << 16 | (uint32_t)v.p[3] << 8 | v.p[4];
 }
 
@@ -508,6 +511,7 @@ static enum bad avro_decode(void *self, struct bytes key, struct bytes value, in
     struct avro *s = self;
     struct avro_message m = {.body = value, .offset = offset, .timestamp_ms = timestamp_ms};
 
+    CHECK(value.p);
     if (b->key)
         m.key = hash64(key.p, key.n, 0);
     if (s->framing == FRAMING_UNKNOWN)

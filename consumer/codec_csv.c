@@ -182,6 +182,7 @@ static enum st take_field(struct csv *s, const char *key, const char *name, enum
 
 static void take_column(struct csv *s, uint32_t f)
 {
+    CHECK(s->columns < s->fields && s->field[f].role == CSV_SKIP);
     s->field[f] = (struct csv_field){CSV_FEATURE, s->columns};
     s->field_of[s->columns++] = f;
 }
@@ -234,6 +235,7 @@ static enum st csv_open(void *self, const struct input *in, bool need_label, str
     TRY(take_features(s, in, e));
     TRY(labels_init(&s->labels, in->class_name, in->classes, e));
 
+    CHECK(s->columns <= s->fields && s->columns <= COLUMNS_MAX);
     memset(out, 0, sizeof *out);
     out->shape = block_shape_of(s->columns, false);
     out->shape.ny = labelled;
@@ -319,6 +321,7 @@ static enum bad put_rest(struct csv *s, const struct csv_line *l, uint32_t f, st
     }
     t = csv_trim(t);
     if (role == CSV_LABEL) {
+        DCHECK(b->y);
         if (!t.n)
             return bad_field(s, l, f, BAD_LABEL, "no label", t);
         if (!labels_text(&s->labels, t.p, t.n, &b->y[n]))
@@ -366,6 +369,7 @@ static enum bad decode_line(struct csv *s, struct csv_line *l, struct block *b)
 
         if (!csv_next(&l->p, l->end, s->delimiter, &t, &last))
             return bad_field(s, l, f, BAD_VALUE, "quotes that do not match in", t);
+        DCHECK(s->field[f].column < s->columns);
         if (s->field[f].role == CSV_FEATURE)
             bad = put_feature(s, l, f, t, x + s->field[f].column);
         else if (s->field[f].role != CSV_SKIP)
@@ -387,6 +391,7 @@ static enum bad csv_decode(void *self, struct bytes key, struct bytes value, int
     struct csv_line l = {value.p, value.p + value.n, 0, detail};
     uint64_t hash = b->key ? hash64(key.p, key.n, 0) : 0;
 
+    CHECK(value.p && b->x && b->s.d == s->columns && b->n <= BLOCK_ROWS);
     while (skip_blank_lines(&l)) {
         uint32_t n = b->n + l.row;
         enum bad bad;
@@ -405,6 +410,7 @@ static enum bad csv_decode(void *self, struct bytes key, struct bytes value, int
         snprintf(detail, DETAIL_BYTES, "no line in a value of %zu bytes", value.n);
         return BAD_TRUNCATED;
     }
+    CHECK(l.p == l.end && b->n + l.row <= BLOCK_ROWS);
     b->n += l.row;
     return BAD_NONE;
 }

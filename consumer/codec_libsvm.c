@@ -123,6 +123,7 @@ static enum bad put_entry(const struct svm *s, struct svm_line *l, struct bytes 
         return bad_word(l, BAD_INDEX, "indices must ascend at", w);
     if (l->entries == b->s.nnz_max)
         return bad_word(l, BAD_FULL, "more entries than a block holds at", w);
+    DCHECK(l->entries < b->s.nnz_max);
     b->col[l->entries] = index - 1;
     b->val[l->entries++] = v;
     return BAD_NONE;
@@ -143,6 +144,7 @@ static enum bad decode_line(const struct svm *s, struct svm_line *l, struct bloc
             return bad;
         last = b->col[l->entries - 1];
     }
+    DCHECK(l->p == l->stop && n < BLOCK_ROWS);
     b->ptr[n + 1] = l->entries;
     return BAD_NONE;
 }
@@ -175,6 +177,7 @@ static enum bad svm_decode(void *self, struct bytes key, struct bytes value, int
     struct svm_line l = {.entries = b->ptr[b->n], .detail = detail};
     uint64_t hash = b->key ? hash64(key.p, key.n, 0) : 0;
 
+    CHECK(value.p && b->ptr && b->y && b->s.d == s->width && b->n <= BLOCK_ROWS);
     for (; next_line(&l, &next, end); l.row++) {
         uint32_t n = b->n + l.row;
         enum bad bad = BAD_FULL;
@@ -196,6 +199,7 @@ static enum bad svm_decode(void *self, struct bytes key, struct bytes value, int
         snprintf(detail, DETAIL_BYTES, "no line in a value of %zu bytes", value.n);
         return BAD_TRUNCATED;
     }
+    CHECK(next == end && b->n + l.row <= BLOCK_ROWS && b->ptr[b->n + l.row] == l.entries);
     b->n += l.row;
     return BAD_NONE;
 }

@@ -16,7 +16,9 @@ static uint32_t slot_of(const struct labels *l, const uint8_t *p, size_t n)
 {
     uint32_t at = (uint32_t)hash64(p, n, 0) & (SLOTS - 1);
 
+    DCHECK(l->table && l->n <= SLOTS / 2); /* so that there is a free one */
     while (l->table[at]) {
+        DCHECK(l->table[at] <= l->n);
         const char *name = l->name[l->table[at] - 1];
 
         if (strlen(name) == n && memcmp(name, p, n) == 0)

@@ -96,6 +96,7 @@ static bool scan(const uint8_t *p, size_t n, struct decimal *d)
     const uint8_t *end = p + n, *start;
     size_t digits;
 
+    DCHECK(n <= NUMBER_TEXT_MAX); /* so that exp10 cannot overflow */
     *d = (struct decimal){.exact = true};
     if (p < end && (*p == '-' || *p == '+'))
         d->negative = *p++ == '-';
@@ -121,6 +122,7 @@ static bool simple(const struct decimal *d, double *out)
                                    1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     double v = (double)d->digits;
 
+    DCHECK(sizeof pow10 / sizeof *pow10 == 23);
     if (!d->exact || d->digits >> 53 || d->exp10 < -22 || d->exp10 > 22)
         return false;
     v = d->exp10 < 0 ? v / pow10[-d->exp10] : v * pow10[d->exp10];
@@ -133,6 +135,7 @@ bool number_f64(const uint8_t *p, size_t n, double *out)
     char text[NUMBER_TEXT_MAX + 1];
     struct decimal d;
 
+    DCHECK(p || !n);
     if (n > NUMBER_TEXT_MAX)
         return false;
     if (!scan(p, n, &d))
