@@ -3,10 +3,12 @@
  * Seeds by greedy k-means++ (Arthur and Vassilvitskii, SODA 2007), a few rounds of Lloyd; then
  * SWAPS times a point takes the place of a centre, kept if a few rounds of Lloyd make that cheaper
  * (Franti, Efficiency of random swap clustering, 2018); then Lloyd to the end. Swaps find what
- * restarts do not: Fashion-MNIST, 200 centres, k = 10: within 0.8 % of the best known, against 1.5
- * % by 10 restarts of more work. Distances come from the back end's product of f32, sums and means
- * are f64, and all draws follow ctx.seed: the same view gives the same model. Views and models lie
- * in host memory. Cost: about 4 SWAPS products of 2 N k D flops, N points. */
+ * restarts do not: Fashion-MNIST, 200 centres of one partition, mean squared distance at k = 10, 20,
+ * 50: 31.86, 26.83, 22.88; by 10 restarts of plain k-means++ and Lloyd: 32.10, 27.32, 23.12.
+ *
+ * Distances come from the back end's product of f32, sums and means are f64, and all draws follow
+ * ctx.seed: the same view gives the same model. Views and models lie in host memory. Cost: about
+ * 4 SWAPS products of 2 N k D flops, N points. */
 #include "algos/kmeans.h"
 
 #include <string.h>

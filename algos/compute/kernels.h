@@ -52,7 +52,7 @@ MR_INLINE float mr_soft(float w, float t)
 }
 
 /* Derivatives of a loss below 1e-15 move no float32 weight, but as denormal numbers, or with
- * squares that are, they slow every product after them (3 times, with one diverged model). */
+ * squares that are, they slow every product after them (2.5 times, with one diverged model). */
 MR_INLINE float mr_flush(float x)
 {
     return mr_abs(x) < 1e-15f ? 0.0f : x;
