@@ -49,9 +49,9 @@ void tally_add(struct tally *t, const float *out, uint32_t width, float y, float
     CHECK(width);
     t->rows++;
     if (t->out == OUT_NONE ||
-        t->out == OUT_LOSS_ONLY) { /* an unsupervised model's loss is its last column */
+        t->out == OUT_LOSS_ONLY) { /* the last column is a distance, the loss its square */
         t->weight += w;
-        t->loss += w * (double)out[width - 1];
+        t->loss += w * (double)out[width - 1] * (double)out[width - 1];
         return;
     }
     if (isnan(y))

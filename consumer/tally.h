@@ -18,7 +18,8 @@ struct tally {
 MUST enum st tally_init(struct tally *t, const struct shape *sh, struct err *e);
 void tally_fini(struct tally *t);
 /* One score row of `width` columns in the order that out_kind fixes: MARGIN margin first; LOGITS
- * class, then the probabilities; VALUE value first; else a distance last. y: label; NaN: none. */
+ * class, then the probabilities; VALUE value first; else a distance last, whose square is the loss.
+ * y: label; NaN: none. */
 void tally_add(struct tally *t, const float *out, uint32_t width, float y, float weight);
 /* The predicted class, or -1 where there is none. */
 int64_t tally_class(const struct tally *t, const float *out);
