@@ -3,8 +3,8 @@
  * Seeds by greedy k-means++ (Arthur and Vassilvitskii, SODA 2007), a few rounds of Lloyd; then
  * SWAPS times a point takes the place of a centre, kept if a few rounds of Lloyd make that cheaper
  * (Franti, Efficiency of random swap clustering, 2018); then Lloyd to the end. Swaps find what
- * restarts do not: Fashion-MNIST, 200 centres of one partition, mean squared distance at k = 10, 20,
- * 50: 31.86, 26.83, 22.88; by 10 restarts of plain k-means++ and Lloyd: 32.10, 27.32, 23.12.
+ * restarts do not: Fashion-MNIST, 200 centres of one partition, mean squared distance at k = 10,
+ * 20, 50: 31.86, 26.83, 22.88; by 10 restarts of plain k-means++ and Lloyd: 32.10, 27.32, 23.12.
  *
  * Distances come from the back end's product of f32, sums and means are f64, and all draws follow
  * ctx.seed: the same view gives the same model. Views and models lie in host memory. Cost: about
