@@ -405,7 +405,7 @@ enum st local_open(void *self, const struct broker_conf *c, const struct local_e
     TRY(timeouts(b, c->props, e));
     b->store = calloc(1, env->store->self_bytes);
     CHECK(b->store);
-    st = env->store->open(b->store, b->dir, b->read_only ? STORE_READ_ONLY : 0, e);
+    st = env->store->open(b->store, b->dir, b->read_only ? STORE_READ_ONLY : STORE_BULK, e);
     if (st != ST_OK)
         err_prefix(e, "local broker");
     else

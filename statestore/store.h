@@ -38,8 +38,8 @@ struct change {
 };
 
 /* Opens beside a running writer, without its lock and without writing anything; sees what was there
- * at open. */
-enum { STORE_READ_ONLY = 1 };
+ * at open. STORE_BULK: for gigabytes, with four times the buffers; memory_bytes is without. */
+enum { STORE_READ_ONLY = 1, STORE_BULK = 2 };
 
 struct store {
     const char *name, *summary;
