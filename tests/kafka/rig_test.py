@@ -110,7 +110,7 @@ class Program(unittest.TestCase):
 
     def test_nothing_survives_a_killed_rig(self):
         with tempfile.TemporaryDirectory() as tmp:
-            r = subprocess.Popen(RIG + ["run", "--", "sh", "-c", "echo up; sleep 100"], text=True,
+            r = subprocess.Popen(RIG + ["run", "--", "sh", "-c", "echo up; exec sleep 100"], text=True,
                                  stdout=subprocess.PIPE, env=dict(os.environ, TMPDIR=tmp))
             self.assertEqual(r.stdout.readline(), "up\n")
             self.assertTrue(processes(tmp))
