@@ -110,8 +110,9 @@ class Program(unittest.TestCase):
 
     def test_nothing_survives_a_killed_rig(self):
         with tempfile.TemporaryDirectory() as tmp:
-            r = subprocess.Popen(RIG + ["run", "--", "sh", "-c", "echo up; exec sleep 100"], text=True,
-                                 stdout=subprocess.PIPE, env=dict(os.environ, TMPDIR=tmp))
+            r = subprocess.Popen(RIG + ["run", "--", "sh", "-c", "echo up; exec sleep 100"],
+                                 env=dict(os.environ, TMPDIR=tmp), text=True,
+                                 stdout=subprocess.PIPE)
             self.assertEqual(r.stdout.readline(), "up\n")
             self.assertTrue(processes(tmp))
             r.send_signal(signal.SIGKILL)
