@@ -58,19 +58,29 @@ static enum st produce_letter(void *arg, const struct dead_letter *d, struct err
 
 static enum st produce_all(struct worker *w)
 {
-    struct offset_commit *o = w->offsets;
-    uint32_t n = 0;
-
     for (uint32_t i = 0; i < w->partitions; i++) {
         struct partition *p = &w->part[i];
         struct sending s = {w, p->sent};
 
+        if (!partition_counts(p) || !p->unsent)
+            continue;
+        TRY(produce_slot(w, p));
+        TRY(checkpoint_dead_scan(w->cp, p->p, p->m.pos, produce_letter, &s, w->err));
+    }
+    return ST_OK;
+}
+
+/* Of every partition that is owned, moved or not (R6). */
+static enum st send_offsets(struct worker *w)
+{
+    struct offset_commit *o = w->offsets;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        const struct partition *p = &w->part[i];
+
         if (!partition_counts(p))
             continue;
-        if (p->unsent) {
-            TRY(produce_slot(w, p));
-            TRY(checkpoint_dead_scan(w->cp, p->p, p->m.pos, produce_letter, &s, w->err));
-        }
         o[n].partition = (int32_t)i;
         o[n].offset =
             p->m.pos.epoch ? p->m.end : p->m.pos.offset; /* tools see lag 0 in later epochs */
@@ -79,9 +89,23 @@ static enum st produce_all(struct worker *w)
                  p->m.pos.epoch, p->m.pos.offset, p->m.round, p->m.flags);
         n++;
     }
-    w->offsets_n = n;
-    return ST_OK;
+    return w->br->producer_offsets(w->producer, w->c, w->job->topic, o, n, w->err);
 }
+
+/* tests/kafka/zombie_test.py builds this file anew with a worker that freezes itself before one
+ * step of its third publish, and with R3 reversed: then that test must see a slot go backward. */
+#ifdef FREEZE_BEFORE
+static void freeze(int step)
+{
+    static int publishes;
+
+    publishes += step == 2;
+    if (step == FREEZE_BEFORE && publishes == 3)
+        raise(SIGSTOP);
+}
+#else
+#define freeze(step) ((void)0)
+#endif
 
 bool partition_counts(const struct partition *p)
 {
@@ -128,14 +152,21 @@ enum st publish(struct worker *w, bool always)
         return ST_OK;
     TRY(w->br->producer_begin(w->producer, w->err)); /* (1) */
     w->publishing = true;
+#ifdef OFFSETS_FIRST
+    TRY(send_offsets(w));
+#endif
+    freeze(2);
     return produce_all(w); /* (2) */
 }
 
 static enum st commit(struct worker *w)
 {
     TRY(w->br->producer_wait(w->producer, WAIT_MS, w->err)); /* (3) */
-    TRY(w->br->producer_offsets(w->producer, w->c, w->job->topic, w->offsets, w->offsets_n,
-                                w->err));               /* (4) */
+    freeze(4);
+#ifndef OFFSETS_FIRST
+    TRY(send_offsets(w)); /* (4) */
+#endif
+    freeze(5);
     return w->br->producer_commit(w->producer, w->err); /* (5) */
 }
 

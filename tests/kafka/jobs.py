@@ -234,8 +234,14 @@ class Job:
     def train(self, *flags, program=MILLRACE, end=True, **more):
         return Trainer([program, "train", str(self.file), *["--until-end"][:end], *flags], **more)
 
-    def digest(self):
-        return self.millrace("state", "show", "--digest", self.state).stdout.decode()
+    def digest(self, *others):
+        """Of the states here; with those of other folders: of each partition the newest."""
+        if not others:
+            return self.millrace("state", "show", "--digest", self.state).stdout.decode()
+        with Folder() as all_of_them:
+            for i, job in enumerate((self, *others)):
+                (all_of_them / str(i)).symlink_to(job.state / "worker-0")
+            return self.millrace("state", "show", "--digest", all_of_them).stdout.decode()
 
     def model(self, version=0):
         """Bytes of a snapshot's file."""
