@@ -361,7 +361,7 @@ def killed(make, records, kills, work, seed):
     and how many more came in the start or before the first checkpoint. work: of an undisturbed run.
     Delays are shares of the work that is left; should it end too soon nevertheless (a machine that
     lets us wait), another job does it at half the pace. make(i) is the i-th job."""
-    for attempt in range(4):
+    for attempt in range(8):
         job, g, start = make(attempt), random.Random(seed + attempt), work.start
         landed = others = learned = 0
         while landed < kills and learned < records:
