@@ -2,7 +2,8 @@
 """End-to-end ingest on a real broker: rows {label: float, features: array<float>[28]}, one row and
 64 rows a message. In turn, on the same topic in the same run: librdkafka's own batch consume with
 the payload untouched, then `train` with checkpoints, publishes and prequential loss on. Prints
-rows/s of both, pair by pair, and the median ratio.
+rows/s of both, pair by pair, and the median ratio; behind it the ratio to the fastest reader known,
+our own consumer with nothing behind it.
 
 usage: ingest.py [ROWS (4000000)] [PAIRS (5)]     $MILLRACE_BUILD: folder of the programs (build)
 """
@@ -19,6 +20,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "kafka"))
 import rig  # noqa: E402
 
 BUILD = os.path.abspath(os.environ.get("MILLRACE_BUILD", os.path.join(HERE, "..", "..", "build")))
+QUEUE_MIB = "34"  # what `train` takes with 4 partitions; the bench tries unlimited queues as well
 JOB = """job: {name}
 topic: {topic}
 algo: linear
@@ -30,12 +32,12 @@ publish: {{every: 2s}}
 
 
 def raw(bootstrap, topic, per):
-    out = subprocess.run([f"{BUILD}/ingest_raw_bench", "read", topic], check=True, text=True,
-                         stdout=subprocess.PIPE,
+    out = subprocess.run([f"{BUILD}/ingest_raw_bench", "read", topic, QUEUE_MIB], check=True,
+                         text=True, stdout=subprocess.PIPE,
                          env=dict(os.environ, MILLRACE_BOOTSTRAP=bootstrap)).stdout
     rates = {m[1]: float(m[2]) * 1e6 * per
              for m in re.finditer(r"^(\w+) .*?([\d.]+) M records/s", out, re.M)}
-    return max(rates["raw"], rates["best"])
+    return max(rates["raw"], rates["best"]), max(rates.values())
 
 
 def train(bootstrap, topic, name):
@@ -55,14 +57,16 @@ def main():
             topic = f"rows{per}"
             fill = [f"{BUILD}/ingest_fill_bench", "kafka", topic, "4", str(rows), str(per)]
             subprocess.run([*fill, b.bootstrap], check=True, stdout=subprocess.DEVNULL)
-            ratios = []
+            ratios, strict = [], []
             for i in range(pairs):
-                r, t = raw(b.bootstrap, topic, per), train(b.bootstrap, topic, f"ingest{per}-{i}")
+                (r, f), t = raw(b.bootstrap, topic, per), train(b.bootstrap, topic, f"i{per}-{i}")
                 ratios.append(t / r)
+                strict.append(t / f)
                 print(f"{per:2} rows a message: raw {r / 1e6:.2f} M rows/s, train {t / 1e6:.2f} M "
-                      f"rows/s, ratio {t / r:.2f}", flush=True)
-            print(f"{per:2} rows a message: median ratio {statistics.median(ratios):.2f} of "
-                  f"{pairs} pairs (min {min(ratios):.2f}, max {max(ratios):.2f})", flush=True)
+                      f"rows/s, ratio {t / r:.2f} ({t / f:.2f})", flush=True)
+            print(f"{per:2} rows a message: median ratio {statistics.median(ratios):.2f} "
+                  f"({statistics.median(strict):.2f}) of {pairs} pairs (min {min(ratios):.2f}, max "
+                  f"{max(ratios):.2f})", flush=True)
 
 
 if __name__ == "__main__":
