@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A snapshot is read by others: the records of the model topic by kcat, the manifest by Debian's
-Python Avro reader, the body by the rules of safetensors and the export by numpy. All say the same as
-`model export` and `model show`."""
+Python Avro reader, the body by the rules of safetensors and the export by numpy. All say the same
+as `model export` and `model show`."""
 
 import io
 import json
@@ -56,11 +56,12 @@ def main():
         assert [(r["partition"], r["begin"], r["end"]) for r in record["ranges"]] == \
             [(p, 0, ROWS // 4) for p in range(4)], record["ranges"]
         with numpy.load(export) as npz:
-            assert sorted(npz.files) == sorted(tensors) == sorted(t["name"]
-                                                                  for t in record["tensors"])
+            names = sorted(t["name"] for t in record["tensors"])
+            assert sorted(npz.files) == sorted(tensors) == names
             for name, values in tensors.items():
                 assert numpy.array_equal(npz[name], values), name
-                assert numpy.array_equal(numpy.array(doc["tensors"][name], values.dtype), values)
+                assert numpy.array_equal(numpy.array(doc["tensors"][name], values.dtype),
+                                         values), name
                 low, high = re.search(rf"^  {name} .*min (\S+)  max (\S+)", show, re.M).groups()
                 assert numpy.isclose(float(low), values.min(), rtol=1e-5), (low, values.min())
                 assert numpy.isclose(float(high), values.max(), rtol=1e-5), (high, values.max())

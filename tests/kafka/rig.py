@@ -196,7 +196,8 @@ class Broker:
         if not detached:
             atexit.register(self.stop)
         os.makedirs(self.dir, exist_ok=True)
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # not with a dash in front, which would read as an option
+        cluster = "m" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
         formats = []
         for i in ids:
             with open(self.path(i, "properties"), "w", encoding="utf-8") as f:
