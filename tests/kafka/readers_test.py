@@ -48,7 +48,8 @@ def main():
         tensors = safetensors(body)
         export = tmp / "m.npz"
         jobs.run(jobs.MILLRACE, "model", "export", job.file, "--to", "npz", "-o", export)
-        doc = json.loads(jobs.run(jobs.MILLRACE, "model", "export", job.file, "--to", "json").stdout)
+        doc = json.loads(
+            jobs.run(jobs.MILLRACE, "model", "export", job.file, "--to", "json").stdout)
         show = jobs.run(jobs.MILLRACE, "model", "show", job.file).stdout.decode()
 
         assert record["job"] == "read" and record["algo"] == "linear" and version >= 1, record
