@@ -96,7 +96,7 @@ struct worker {
     uint32_t recs, rec_at;            /* how many; the next to decode */
     uint8_t *chunk_record;            /* [CHUNK_HEAD + CHUNK_BYTES]: one chunk on its way out */
     struct offset_commit *offsets;    /* [partitions] */
-    int64_t first_us, busy_us; /* first record's time; from then to the end, all included */
+    int64_t first_us, busy_us;        /* first record's time; from then to the end, all included */
     uint32_t owned, running, done, stopped; /* counts of partitions */
     uint32_t last_tries;                    /* of the publish at the end */
     struct trigger checkpoint, publish, snapshot;
