@@ -128,7 +128,7 @@ static void stop_partition(struct worker *w, struct partition *p)
     w->done -= p->phase == PHASE_DONE;
     w->stopped++;
     p->phase = PHASE_STOPPED;
-    p->moved = p->unsent = false;
+    p->moved = p->unsent = p->adopted = false;
 }
 
 static enum st save_letter(void *arg, const struct dead_letter *d, struct err *e)
@@ -164,7 +164,7 @@ enum st checkpoint(struct worker *w, bool to_publish)
         struct partition *p = &w->part[i];
 
         p->moved |= to_publish && p->unsent;
-        if (!p->moved)
+        if (!p->moved && !p->adopted)
             continue;
         if (tensors_scan(&p->state, p->hash, p->changed, w->err) != ST_OK) {
             stop_partition(w, p);
@@ -179,11 +179,11 @@ enum st checkpoint(struct worker *w, bool to_publish)
     for (uint32_t i = 0; i < w->partitions; i++) {
         struct partition *p = &w->part[i];
 
-        if (!p->moved)
+        if (!p->moved && !p->adopted)
             continue;
         letters_clear(&p->letters);
-        p->moved = false;
-        p->unsent = true;
+        p->unsent |= p->moved;
+        p->moved = p->adopted = false;
     }
     return ST_OK;
 }

@@ -172,7 +172,7 @@ static enum st commit(struct worker *w)
 
 enum st publish_end(struct worker *w, enum st st)
 {
-    struct err why;
+    struct err why, undone;
 
     if (!w->publishing)
         return st;
@@ -185,8 +185,8 @@ enum st publish_end(struct worker *w, enum st st)
     }
     why = *w->err;
     w->sent_version = 0;
-    if (w->br->producer_abort(w->producer, w->err) != ST_OK)
-        return ST_FATAL; /* a restart settles it: init ends what was left open */
+    if (w->br->producer_abort(w->producer, &undone) != ST_OK) /* a restart settles it */
+        return fail(w->err, ST_FATAL, "%s; then %s", why.text, undone.text);
     *w->err = why;
     return st;
 }

@@ -148,8 +148,11 @@ static enum st begin_new(struct worker *w, struct partition *p)
     p->m.state_bytes = p->state.bytes;
     p->m.chunks = tensors_chunks(&p->state);
     describe_tensors(&p->state, &p->m);
-    if (low >= p->m.end)
+    if (low >= p->m.end) {
         p->m.flags |= SLOT_DONE;
+        log_line(LOG_WARN, "partition is empty: nothing to learn from it",
+                 "topic=%s partition=%" PRIu32, w->job->topic, p->p);
+    }
     p->moved = true;
     return ST_OK;
 }
@@ -208,7 +211,9 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
         p->sent = slot->m.pos;
         p->m.seq = slot->m.seq + 1;
     }
-    p->unsent = !have_slot || position_cmp(p->m.pos, p->sent) != 0;
+    p->adopted = have_slot && !local_wins;
+    p->unsent = !have_slot || position_cmp(p->m.pos, p->sent) != 0 || p->m.end != slot->m.end ||
+                p->m.flags != slot->m.flags;
     p->last_offset = p->m.last_offset;
     p->last_fingerprint = p->m.last_fingerprint;
     p->next = p->m.pos.offset;

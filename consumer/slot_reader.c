@@ -256,7 +256,10 @@ enum st slot_read(struct slot_reader *r, uint32_t partition, struct image *im, b
     if (st == ST_OK && in.manifest)
         st = image_complete(im, e);
     if (st == ST_CORRUPT)
-        err_prefix(e, "topic %s partition %" PRIu32, r->topic, partition);
+        st = fail(e, st,
+                  "topic %s partition %" PRIu32
+                  ": %s. Delete the topic: the job goes on from its state folder, or anew without",
+                  r->topic, partition, strdupa(e->text));
     *found = in.manifest;
     return st;
 }

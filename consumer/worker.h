@@ -46,6 +46,7 @@ struct partition {
     uint32_t p;
     enum phase phase;
     bool moved, unsent;   /* since the last checkpoint; since the last committed publish */
+    bool adopted;         /* from a slot: the next checkpoint puts it on this disk */
     struct position sent; /* of the slot as last published: dead letters before it have left */
     struct tensors state;
     struct manifest m;

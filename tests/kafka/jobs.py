@@ -132,6 +132,9 @@ class Place:
                            check=False, timeout=120)
         assert p.returncode == 0, p.stdout.decode()
 
+    def delete(self, topic):
+        run(RECORDS, "delete", self.spec, topic)
+
     def get(self, topic):
         """All records of a topic that read_committed shows, by our own broker table."""
         p, at, found = run(RECORDS, "get", self.spec, topic).stdout, 0, []
@@ -230,6 +233,11 @@ class Job:
 
     def millrace(self, *words, check=True, **more):
         return run(MILLRACE, *map(str, words), check=check, **more)
+
+    def tried(self, *flags, **more):
+        """Trains to the end, or to where it fails: exit code and what it said."""
+        r = self.millrace("train", self.file, "--until-end", "--quiet", *flags, check=False, **more)
+        return r.returncode, r.stderr.decode()
 
     def train(self, *flags, program=MILLRACE, end=True, **more):
         return Trainer([program, "train", str(self.file), *["--until-end"][:end], *flags], **more)

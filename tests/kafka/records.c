@@ -3,6 +3,7 @@
  *   records put BROKER TOPIC PARTITIONS [CONFIG=VALUE...]   frames from stdin; makes the topic
  *   records put-transactions ...                            the same, with transactions
  *   records get BROKER TOPIC                                frames to stdout, read_committed
+ *   records delete BROKER TOPIC
  *
  * BROKER: local:DIR or HOST:PORT[,...]. A frame is four little-endian numbers and what they
  * announce: i32 partition, i64 timestamp (ms), i32 bytes of the key (-1: null), i32 bytes of the
@@ -181,17 +182,26 @@ static enum st get(struct place *p, const char *topic)
     return ST_OK;
 }
 
+static enum st run(struct place *p, const char *verb, int argc, char **argv)
+{
+    if (!strncmp(verb, "put", 3) && argc >= 2)
+        return put(p, argc, argv, !strcmp(verb, "put-transactions"));
+    if (!strcmp(verb, "get") && argc == 1)
+        return get(p, argv[0]);
+    if (!strcmp(verb, "delete") && argc == 1)
+        return p->br->topic_delete(p->b, argv[0], &p->err);
+    return fail(&p->err, ST_BAD_CONFIG, "usage: records VERB BROKER TOPIC ...");
+}
+
 int main(int argc, char **argv)
 {
     static struct place p;
-    bool putting = argc >= 5 && !strncmp(argv[1], "put", 3);
     enum st st;
 
-    CHECK(putting || (argc == 4 && !strcmp(argv[1], "get")));
-    st = place_open(&p, argv[2], !putting);
+    CHECK(argc >= 4);
+    st = place_open(&p, argv[2], !strcmp(argv[1], "get"));
     if (st == ST_OK)
-        st = putting ? put(&p, argc - 3, argv + 3, !strcmp(argv[1], "put-transactions"))
-                     : get(&p, argv[3]);
+        st = run(&p, argv[1], argc - 3, argv + 3);
     if (st != ST_OK)
         fprintf(stderr, "records: %s\n", p.err.text);
     p.br->close(p.b);
