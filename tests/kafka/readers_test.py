@@ -7,6 +7,7 @@ import io
 import json
 import re
 import struct
+import time
 
 import avro.datafile
 import avro.io
@@ -17,9 +18,19 @@ import rig
 ROWS = 20_000
 
 
-def manifest_of(topic):
+def newest(at, topic, version):
+    """The last record of each key, once the snapshot of that version is to be seen: a broker writes
+    the markers of a committed transaction after it has said so, and kcat does not wait for them."""
+    for _ in range(100):
+        last = {r.key.decode(): r.value for r in at.kcat(topic)}
+        if last.get("model/latest") == str(version).encode():
+            break
+        time.sleep(0.1)
+    return last
+
+
+def manifest_of(last):
     """Version, Avro record and body, from what kcat reads."""
-    last = {r.key.decode(): r.value for r in topic}
     version = int(last["model/latest"])
     record, = avro.datafile.DataFileReader(io.BytesIO(last[f"model/{version}/manifest"]),
                                            avro.io.DatumReader())
@@ -44,7 +55,9 @@ def main():
         at.put("rows", 4, jobs.csv_rows(ROWS, 4, seed=3))
         job = jobs.Job(tmp, at, "read", "rows", jobs.DENSE)
         job.train().done()
-        version, record, body = manifest_of(at.kcat("read.models"))
+        shown = jobs.run(jobs.MILLRACE, "model", "ls", job.file).stdout.decode()
+        version, record, body = manifest_of(
+            newest(at, "read.models", int(shown.splitlines()[-1].split()[0])))
         tensors = safetensors(body)
         export = tmp / "m.npz"
         jobs.run(jobs.MILLRACE, "model", "export", job.file, "--to", "npz", "-o", export)
