@@ -52,7 +52,7 @@ def safetensors(body):
 def main():
     with jobs.Folder() as tmp, rig.Broker() as broker:
         at = jobs.Kafka(broker)
-        at.put("rows", 4, jobs.csv_rows(ROWS, 4, seed=3))
+        at.put("rows", 4, jobs.csv_rows(ROWS, 4, seed=3), {"retention.ms": "-1"})
         job = jobs.Job(tmp, at, "read", "rows", jobs.DENSE)
         job.train().done()
         shown = jobs.run(jobs.MILLRACE, "model", "ls", job.file).stdout.decode()
