@@ -51,16 +51,16 @@ enum st image_grow(struct image *im, uint32_t chunks, struct err *e)
     uint8_t *p;
     struct slot_chunk *got;
 
-    if (chunks <= im->chunks_max)
-        return ST_OK;
-    while (max < chunks)
-        max *= 2;
-    bytes = (uint64_t)max << CHUNK_SHIFT;
     if (chunks > SLOT_CHUNKS_MAX || (uint64_t)chunks << CHUNK_SHIFT > im->bytes_max + CHUNK_BYTES)
         return fail(e, ST_CORRUPT,
                     "chunk %" PRIu32 " lies beyond the %" PRIu64
                     " bytes that this job's states may have",
                     chunks - 1, im->bytes_max);
+    if (chunks <= im->chunks_max)
+        return ST_OK;
+    while (max < chunks)
+        max *= 2;
+    bytes = (uint64_t)max << CHUNK_SHIFT;
     p = realloc(im->p, bytes);
     if (p)
         im->p = p;
