@@ -139,8 +139,7 @@ static void start_running(struct worker *w, struct partition *p, bool checked)
  * know. */
 static enum st resume_check(struct worker *w, struct partition *p, const struct record *r)
 {
-    if (r->offset <= p->m.last_offset &&
-        (r->kind != REC_DATA || record_fingerprint(r) != p->m.last_fingerprint))
+    if (r->offset <= p->m.last_offset && record_fingerprint(r) != p->m.last_fingerprint)
         return fail(w->err, ST_BAD_CONFIG,
                     "topic %s partition %" PRIu32 ": the record at offset %" PRId64
                     " is not the one this state was trained on: the topic was re-created or "
@@ -168,7 +167,7 @@ static enum st retention_gap(struct worker *w, struct partition *p)
             w->job->topic, p->p, high, p->next);
     l.end = low < p->m.end ? low : p->m.end;
     if (l.end > p->next && !w->job->gap_continue)
-        return fail(w->err, ST_BAD_INPUT,
+        return fail(w->err, ST_BAD_CONFIG,
                     "topic %s partition %" PRIu32 ": offsets %" PRId64 " to %" PRId64
                     " were removed before they could be read (retention). Set 'retention_gap: "
                     "continue' to go on without them",

@@ -37,14 +37,19 @@ struct saving {
     bool checkpoint, publish, snapshot;
 };
 
-/* What is to be saved now. At the end everything is; a snapshot only if it would be a new one. */
+/* A snapshot would be another model than the newest one, and have something in it. */
+static bool new_model(const struct worker *w)
+{
+    return w->owner && w->owned == w->partitions && w->stopped < w->partitions &&
+           worker_trained(w) != w->version_records;
+}
+
+/* What is to be saved now; at the end everything. */
 static struct saving due(struct worker *w, bool last)
 {
-    bool new_model = worker_trained(w) != w->version_records;
     struct saving s;
 
-    s.snapshot = w->owner && w->owned == w->partitions && w->stopped < w->partitions && new_model &&
-                 (last || trigger_due(&w->snapshot, w));
+    s.snapshot = new_model(w) && (last || trigger_due(&w->snapshot, w));
     s.publish = last || s.snapshot || trigger_due(&w->publish, w);
     s.checkpoint = s.publish || w->checkpoint_now || trigger_due(&w->checkpoint, w);
     if (s.checkpoint)
@@ -96,6 +101,7 @@ enum st pipeline_run(struct worker *w)
         s = due(w, last);
         if (st == ST_OK && s.checkpoint)
             st = checkpoint(w, s.publish);
+        s.snapshot = s.snapshot && new_model(w); /* the checkpoint may have found some diverged */
         if (st == ST_OK && s.publish) {
             st = publish(w, s.snapshot);
             if (st == ST_OK && s.snapshot)

@@ -108,20 +108,16 @@ static enum st adopt(struct worker *w, struct partition *p, const struct image *
     struct slot_chunk *chunk = p->m.chunk;
     uint32_t max = p->m.chunks_max;
 
-    tensors_zero(&p->state);
-    if (im->m.state_version != w->algo->state_version) {
-        TRY(upgrade(w, p, im));
-    } else {
-        TRY(image_state(im, &p->state, w->err));
-    }
+    tensors_zero(&p->state); /* all dirty once */
+    TRY(im->m.state_version == w->algo->state_version ? image_state(im, &p->state, w->err)
+                                                      : upgrade(w, p, im));
     p->m = im->m;
     p->m.chunk = chunk;
     p->m.chunks_max = max;
     p->m.chunks = tensors_chunks(&p->state);
     p->m.state_version = w->algo->state_version;
     p->m.state_bytes = p->state.bytes;
-    describe_tensors(&p->state, &p->m);    /* after an upgrade they are others */
-    memset(chunk, 0, max * sizeof *chunk); /* all dirty once */
+    describe_tensors(&p->state, &p->m); /* after an upgrade they are others */
     return ST_OK;
 }
 

@@ -273,11 +273,24 @@ enum st model_derive(const struct ctx *x, const struct algo *a, const struct ten
     return ST_OK;
 }
 
+static enum st send_model(struct worker *w, struct model *m)
+{
+    struct model_bytes b;
+    enum st st = model_encode(m, &b, w->err);
+
+    if (st == ST_OK)
+        st = model_send(w->br, w->producer, TOPIC_MODELS, m, &b, w->job->models_keep, w->err);
+    if (st == ST_OK)
+        w->sent_version = m->version; /* it counts once the transaction is committed */
+    free(b.manifest);
+    free(b.body);
+    return st;
+}
+
 enum st snapshot(struct worker *w)
 {
     struct model *m = calloc(1, sizeof *m);
     _Alignas(64) uint8_t derive_opts[OPTS_BYTES_MAX] = {0};
-    struct model_bytes b = {0};
     enum st st;
 
     CHECK(w->algo->derive_bytes <= sizeof derive_opts);
@@ -289,14 +302,12 @@ enum st snapshot(struct worker *w)
     describe_ranges(w, m);
     m->version = w->version + 1;
     st = model_derive(&w->x, w->algo, &w->view, derive_opts, m);
-    if (st == ST_OK)
-        st = model_encode(m, &b, w->err);
-    if (st == ST_OK)
-        st = model_send(w->br, w->producer, TOPIC_MODELS, m, &b, w->job->models_keep, w->err);
-    if (st == ST_OK)
-        w->sent_version = m->version; /* it counts once the transaction is committed */
-    free(b.manifest);
-    free(b.body);
+    if (st == ST_AGAIN) { /* no weight in any row yet, say: the slots go without a model */
+        log_line(LOG_INFO, "no snapshot yet", "reason=\"%s\"", w->err->text);
+        st = ST_OK;
+    } else if (st == ST_OK) {
+        st = send_model(w, m);
+    }
     model_fini(m);
     free(m);
     return st;

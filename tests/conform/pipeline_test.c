@@ -181,9 +181,31 @@ static void where_no_state_is_finite_there_is_no_model(void **state)
     for (int i = 0; i < 40; i++)
         mill_put_text(0, "1e30,1e30,-1e30");
     mill_train(&r);
+    assert_int_equal(r.st, ST_OK);
     assert_int_equal(r.stopped, 1);
     assert_int_equal(mill_model("mill", records, 1), 1);
     assert_int_equal(records[0], 100);
+}
+
+/* A model that cannot be made yet does not hold up the slots. */
+static void without_anything_to_make_a_model_of_the_slots_are_published(void **state)
+{
+    struct mill_run r = {.job = mill_kmeans, .set = {"input.weight=label"}};
+    struct mill_part slot;
+    uint64_t records[1];
+
+    (void)state;
+    mill_topic("data", 1);
+    for (int i = 0; i < 10; i++)
+        mill_put_text(0, "0,1,2");
+    mill_trained(&r);
+    assert_int_equal(mill_model("mill", records, 1), 0);
+    assert_true(mill_slot("mill", 0, &slot));
+    assert_int_equal(slot.trained, 10);
+    mill_put_text(0, "1,1,2");
+    mill_trained(&r);
+    assert_int_equal(mill_model("mill", records, 1), 1);
+    assert_int_equal(records[0], 11);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, mill_begin, mill_end)
@@ -198,6 +220,7 @@ int main(int argc, char **argv)
         TEST(a_last_publish_that_never_succeeds_is_an_error_and_the_next_start_makes_up_for_it),
         TEST(a_state_that_is_not_finite_stops_its_partition_and_no_other),
         TEST(where_no_state_is_finite_there_is_no_model),
+        TEST(without_anything_to_make_a_model_of_the_slots_are_published),
     };
 
     if (argc > 1)

@@ -145,6 +145,11 @@ void mill_put_key(const char *topic, uint32_t partition, struct bytes key, struc
     close_producer(p);
 }
 
+void mill_delete(const char *topic)
+{
+    OK(t->topic_delete(mill_broker(), topic, &err));
+}
+
 void mill_trim(uint32_t partition, int64_t before)
 {
     struct local_part *p;
@@ -226,6 +231,8 @@ void mill_train(struct mill_run *r)
         hooked.table = *w->br;
         hooked.table.consumer_poll = hooked_poll;
         hooked.table.producer_commit = hooked_commit;
+        if (r->event)
+            hooked.table.consumer_event = r->event;
         w->br = &hooked.table;
         if (r->opened)
             r->opened(w);
@@ -280,30 +287,118 @@ static enum st digest_one(void *arg, uint32_t j, const uint8_t *p, uint32_t byte
     return ST_OK;
 }
 
-bool mill_state(const char *folder, uint32_t partition, struct mill_part *out)
-{
-    struct checkpoint_conf c = {.store = &store_rocksdb, .flags = STORE_READ_ONLY};
-    struct manifest *m = calloc(1, sizeof *m);
+/* A folder's checkpoint and the manifest of one partition; false: it has none. */
+struct opened {
     struct checkpoint *cp;
-    struct digest d;
+    struct manifest m;
+};
+
+static struct opened *open_state(const char *folder, uint32_t partition, uint32_t flags)
+{
+    struct checkpoint_conf c = {
+        .store = &store_rocksdb, .flags = flags, .partitions_max = 1, .chunks_max = 64};
+    struct opened *o = calloc(1, sizeof *o);
     enum st st;
 
-    assert_non_null(m);
+    assert_non_null(o);
     c.dir = temp_path(folder);
-    OK(checkpoint_open(&cp, &c, "", &err));
-    m->chunk = calloc(SLOT_CHUNKS_MAX, sizeof *m->chunk);
-    m->chunks_max = SLOT_CHUNKS_MAX;
-    st = checkpoint_manifest(cp, partition, m, &err);
-    if (st != ST_AGAIN) {
-        OK(st);
-        digest_begin(&d, m);
-        OK(checkpoint_load(cp, m, digest_one, &d, &err));
-        take_part(out, m, d.h);
+    OK(checkpoint_open(&o->cp, &c, "", &err));
+    o->m.chunk = calloc(SLOT_CHUNKS_MAX, sizeof *o->m.chunk);
+    o->m.chunks_max = SLOT_CHUNKS_MAX;
+    st = checkpoint_manifest(o->cp, partition, &o->m, &err);
+    if (st == ST_OK)
+        return o;
+    assert_int_equal(st, ST_AGAIN);
+    o->m.chunks_max = 0;
+    return o;
+}
+
+static void close_state(struct opened *o)
+{
+    checkpoint_close(o->cp);
+    free(o->m.chunk);
+    free(o);
+}
+
+bool mill_state(const char *folder, uint32_t partition, struct mill_part *out)
+{
+    struct opened *o = open_state(folder, partition, STORE_READ_ONLY);
+    bool found = o->m.chunks_max;
+    struct digest d;
+
+    if (found) {
+        digest_begin(&d, &o->m);
+        OK(checkpoint_load(o->cp, &o->m, digest_one, &d, &err));
+        take_part(out, &o->m, d.h);
     }
-    checkpoint_close(cp);
-    free(m->chunk);
-    free(m);
-    return st == ST_OK;
+    close_state(o);
+    return found;
+}
+
+static enum st copy_one(void *arg, uint32_t j, const uint8_t *p, uint32_t bytes, struct err *e)
+{
+    (void)e;
+    if (p)
+        memcpy((uint8_t *)arg + ((size_t)j << CHUNK_SHIFT), p, bytes);
+    return ST_OK;
+}
+
+/* The state's bytes, laid out as its manifest says. */
+static void lay_out(struct opened *o, struct tensors *ts)
+{
+    struct tdecl d[SLOT_TENSORS_MAX];
+
+    memset(d, 0, sizeof d);
+    for (uint32_t i = 0; i < o->m.tensors; i++) {
+        const struct slot_tensor *s = &o->m.tensor[i];
+
+        d[i] = (struct tdecl){.id = i,
+                              .name = s->name,
+                              .what = "",
+                              .dtype = (enum dtype)s->dtype,
+                              .law = (enum law)s->law,
+                              .by = s->by,
+                              .live = s->live};
+        memcpy(d[i].dim, s->dim, sizeof d[i].dim);
+    }
+    OK(tensors_layout(ts, d, o->m.tensors, CHUNK_SHIFT, 1u << 30, &err));
+    assert_int_equal(ts->bytes, o->m.state_bytes);
+    OK(tensors_alloc(ts, NULL, NULL, &err));
+    OK(checkpoint_load(o->cp, &o->m, copy_one, ts->base, &err));
+}
+
+void *mill_tensor(const char *folder, uint32_t partition, const char *name, size_t *bytes)
+{
+    struct opened *o = open_state(folder, partition, STORE_READ_ONLY);
+    const struct tensor *found;
+    struct tensors ts;
+    void *copy = NULL;
+
+    lay_out(o, &ts);
+    found = tensors_find(&ts, name);
+    if (found && (copy = malloc(found->bytes + 1)))
+        memcpy(copy, found->p, found->bytes);
+    *bytes = found ? found->bytes : 0;
+    tensors_free(&ts, NULL, NULL);
+    close_state(o);
+    return copy;
+}
+
+void mill_tamper(const char *folder, uint32_t partition, const char *name)
+{
+    struct opened *o = open_state(folder, partition, 0);
+    struct tensors ts;
+
+    lay_out(o, &ts);
+    tensors_find(&ts, name)->u8[0] ^= 1;
+    checkpoint_begin(o->cp);
+    for (uint32_t j = 0; j < o->m.chunks; j++)
+        checkpoint_chunk(o->cp, &o->m, j, ts.base + ((size_t)j << CHUNK_SHIFT),
+                         tensors_chunk_bytes(&ts, j));
+    checkpoint_put(o->cp, &o->m);
+    OK(checkpoint_commit(o->cp, &err));
+    tensors_free(&ts, NULL, NULL);
+    close_state(o);
 }
 
 bool mill_slot(const char *job, uint32_t partition, struct mill_part *out)

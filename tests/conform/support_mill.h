@@ -28,6 +28,8 @@ struct mill_run {              /* how a worker runs; all zero: once through the 
     uint32_t commits_fail;            /* so many commits of transactions fail at first, */
     enum st commit_st;                /* with this status */
     void (*opened)(struct worker *w); /* called before the loop; NULL: nothing */
+    /* instead of the broker's: what the group did; NULL: the broker's */
+    enum group_event (*event)(void *c, const struct start **partitions, uint32_t *n);
     /* what came of it */
     enum st st;
     struct err err;
@@ -62,6 +64,7 @@ void mill_put_text(uint32_t partition, const char *value);
 /* One transaction of one record in partition p of the topic of that name. */
 void mill_put_key(const char *topic, uint32_t partition, struct bytes key, struct bytes value,
                   bool commit);
+void mill_delete(const char *topic);
 void mill_trim(uint32_t partition, int64_t before); /* retention took what is before */
 
 /* Opens a worker, runs the pipeline, closes it: the result is in *r. */
@@ -71,6 +74,10 @@ void mill_trained(struct mill_run *r);
 
 bool mill_state(const char *folder, uint32_t partition, struct mill_part *out);
 bool mill_slot(const char *job, uint32_t partition, struct mill_part *out);
+/* A tensor of a state, found by the manifest alone: its bytes, NULL if there is none. Free it. */
+void *mill_tensor(const char *folder, uint32_t partition, const char *name, size_t *bytes);
+/* Turns one bit of that tensor, in the folder alone; the state is whole all the same. */
+void mill_tamper(const char *folder, uint32_t partition, const char *name);
 /* Of a job's newest model: [partition] records learned, UINT64_MAX: the model is without it.
  * Returns its version, 0: there is none. */
 uint64_t mill_model(const char *job, uint64_t records[], uint32_t partitions);
