@@ -183,6 +183,13 @@ static enum st retention_gap(struct worker *w, struct partition *p)
     return consume_positions(w); /* after a reset there is nothing to seek in */
 }
 
+/* Something at or behind the end has come, so all before it has; trailing markers never do. */
+static void end_seen(struct partition *p, struct partition **learn)
+{
+    p->next = p->m.end;
+    *learn = p;
+}
+
 /* *learn: this partition's block comes first; then, except at an end, the event is seen again. */
 static enum st consume_event(struct worker *w, struct partition *p, const struct record *r,
                              struct partition **learn)
@@ -193,10 +200,8 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
             TRY(resume_check(w, p, r));
         if (p)
             p->high = r->offset;
-        if (p && p->phase == PHASE_RUNNING && r->offset >= p->m.end) {
-            p->next = p->m.end; /* trailing markers are never delivered */
-            *learn = p;
-        }
+        if (p && p->phase == PHASE_RUNNING && r->offset >= p->m.end)
+            end_seen(p, learn);
         return ST_OK;
     case REC_RESET:
         if (p && p->phase == PHASE_CHECKING)
@@ -236,9 +241,11 @@ enum st consume_accept(struct worker *w, const struct record *r, struct partitio
         TRY(resume_check(w, p, r));
     if (r->offset >= p->high)
         p->high = r->offset + 1;
-    /* smaller offsets are duplicates of a seek; greater ones are markers and compaction: not a
-     * loss */
-    if (p->phase == PHASE_RUNNING && r->offset >= p->next && r->offset < p->m.end)
+    if (p->phase != PHASE_RUNNING)
+        return ST_OK;
+    if (r->offset >= p->m.end)
+        end_seen(p, learn);
+    else if (r->offset >= p->next) /* smaller ones are read again; greater: markers, compaction */
         *take = p;
     return ST_OK;
 }

@@ -42,30 +42,22 @@ static enum st produce_slot(struct worker *w, const struct partition *p)
                           w->err);
 }
 
-struct sending {
-    struct worker *w;
-    struct position sent;
-};
-
 static enum st produce_letter(void *arg, const struct dead_letter *d, struct err *e)
 {
-    const struct sending *s = arg;
+    const struct worker *w = arg;
 
-    if (position_cmp(d->at, s->sent) < 0)
-        return ST_OK; /* left with an earlier slot */
-    return letter_send(s->w->br, s->w->producer, TOPIC_DEAD, s->w->job->topic, d, e);
+    return letter_send(w->br, w->producer, TOPIC_DEAD, w->job->topic, d, e);
 }
 
 static enum st produce_all(struct worker *w)
 {
     for (uint32_t i = 0; i < w->partitions; i++) {
         struct partition *p = &w->part[i];
-        struct sending s = {w, p->sent};
 
         if (!partition_counts(p) || !p->unsent)
             continue;
-        TRY(produce_slot(w, p));
-        TRY(checkpoint_dead_scan(w->cp, p->p, p->m.pos, produce_letter, &s, w->err));
+        TRY(produce_slot(w, p)); /* letters that left with an earlier one, the checkpoint removed */
+        TRY(checkpoint_dead_scan(w->cp, p->p, p->m.pos, produce_letter, w, w->err));
     }
     return ST_OK;
 }

@@ -99,6 +99,58 @@ static void over_the_limit_the_worker_stops_and_says_where(void **state)
     assert_int_equal(got.pos.offset, 0);
 }
 
+/* ---- the group ---- */
+
+static uint32_t looks;
+static bool revoked;
+
+/* Assigned, then taken away with half a block full, then assigned again. */
+static enum group_event taken_away(void *c, const struct start **partitions, uint32_t *n)
+{
+    static struct start list[P];
+    enum group_event ev = broker_local.consumer_event(c, partitions, n);
+
+    if (ev == GROUP_ASSIGNED) {
+        assert_int_equal(*n, P);
+        memcpy(list, *partitions, sizeof list);
+        looks = 1;
+        return ev;
+    }
+    assert_int_equal(ev, GROUP_NONE);
+    *partitions = list;
+    *n = P;
+    looks++;
+    return looks == 12   ? revoked ? GROUP_REVOKED : GROUP_LOST
+           : looks == 13 ? GROUP_ASSIGNED
+                         : GROUP_NONE;
+}
+
+static void partitions_that_are_taken_away_come_back_as_they_were(void **state)
+{
+    struct mill_run r = {.event = taken_away, .poll_max = 500, .set = {"publish.every=1h"}};
+    struct mill_part want[P];
+
+    (void)state;
+    mill_topic("data", P);
+    for (uint32_t p = 0; p < P; p++) {
+        mill_put(p, 0, 5000);
+        mill_put_text(p, "x"); /* in the blocks that are dropped */
+        mill_put(p, 5000, N - 5000);
+    }
+    mill_trained(&(struct mill_run){.name = "calm"});
+    for (uint32_t p = 0; p < P; p++)
+        assert_true(mill_state("calm", p, &want[p]));
+    for (int i = 0; i < 2; i++) {
+        revoked = i;
+        r.name = i ? "revoked" : "lost";
+        mill_trained(&r);
+        same(r.name, want);
+        assert_int_equal(r.bad, P);
+        assert_int_equal(r.records, i ? P * (N + 1) : P * (N + 1) + 4096);
+        assert_int_equal(mill_count(i ? "revoked.dead" : "lost.dead", 0), 1);
+    }
+}
+
 /* ---- publishes that do not happen ---- */
 
 static void a_last_publish_that_fails_is_tried_again(void **state)
@@ -216,6 +268,7 @@ int main(int argc, char **argv)
         TEST(block_edges_are_a_function_of_the_records_alone),
         TEST(a_job_in_pieces_is_the_job_in_one),
         TEST(over_the_limit_the_worker_stops_and_says_where),
+        TEST(partitions_that_are_taken_away_come_back_as_they_were),
         TEST(a_last_publish_that_fails_is_tried_again),
         TEST(a_last_publish_that_never_succeeds_is_an_error_and_the_next_start_makes_up_for_it),
         TEST(a_state_that_is_not_finite_stops_its_partition_and_no_other),

@@ -172,6 +172,7 @@ static enum st hooked_poll(void *c, struct record *out, uint32_t max, int timeou
     uint32_t most = hooked.r->poll_max;
 
     TRY(t->consumer_poll(c, out, most && most < max ? most : max, timeout_ms, n, e));
+    hooked.r->polls++;
     hooked.idle = *n ? 0 : hooked.idle + 1;
     if (hooked.r->unbounded && hooked.idle >= IDLE_POLLS)
         worker_stop = 1;

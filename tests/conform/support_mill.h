@@ -34,7 +34,7 @@ struct mill_run {              /* how a worker runs; all zero: once through the 
     enum st st;
     struct err err;
     uint64_t rows, records, bad, version;
-    uint32_t stopped;
+    uint32_t stopped, polls;
 };
 
 struct mill_part { /* one partition's state, wherever it lies */
