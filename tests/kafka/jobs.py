@@ -170,6 +170,7 @@ class Kafka(Place):
 
     def kcat(self, topic):
         """All records of a topic that read_committed shows, by kcat, which knows nothing of us."""
+        self.broker.settle(topic)
         out = run("kcat", "-b", self.spec, "-C", "-t", topic, "-e", "-q", "-o", "beginning", "-X",
                   "isolation.level=read_committed", "-f", r"%p %o %T %K %S %h\n%k%s").stdout
         found, at = [], 0

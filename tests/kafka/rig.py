@@ -129,7 +129,7 @@ class Wire:
     """The few Kafka requests that a test needs from outside the program under test; all of them in
     their last non-flexible version. One short connection a request."""
 
-    METADATA, LIST_OFFSETS, CREATE_TOPICS, DELETE_TOPICS = (3, 1), (2, 1), (19, 2), (20, 1)
+    METADATA, LIST_OFFSETS, CREATE_TOPICS, DELETE_TOPICS = (3, 1), (2, 2), (19, 2), (20, 1)
     DELETE_RECORDS, CREATE_PARTITIONS = (21, 0), (37, 0)
 
     def __init__(self, data=b""):
@@ -439,16 +439,25 @@ class Broker:
             _, _, _, error = r.take("iiqh")
             self.refuse(f"delete records of {topic} [{p}]", error)
 
-    def offsets(self, topic):
-        """{partition: (low, high)}, as a read_uncommitted consumer sees them."""
+    def settle(self, topic, timeout=5):
+        """Until no transaction is open in topic, or for timeout seconds: a broker writes the
+        markers of a committed one after it has said so, and a reader does not wait for them."""
+        deadline = time.monotonic() + timeout
+        while self.offsets(topic) != self.offsets(topic, committed=True):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.02)
+
+    def offsets(self, topic, committed=False):
+        """{partition: (low, high)}, as a read_uncommitted consumer sees them, or read_committed."""
         found = {}
         for p, leader in sorted(self.metadata()[1][topic].items()):
             low_high = []
             for when in (-2, -1):
                 part = struct.pack(">iq", p, when)
-                r = self.call(Wire.LIST_OFFSETS, struct.pack(">i", -1) + Wire.array(
+                r = self.call(Wire.LIST_OFFSETS, struct.pack(">ib", -1, committed) + Wire.array(
                     [Wire.string(topic) + Wire.array([part])]), leader)
-                r.take("i")
+                r.take("ii")
                 r.text()
                 _, _, error, _, offset = r.take("iihqq")
                 self.refuse(f"offsets of {topic} [{p}]", error)
