@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What only a real broker can do to a job: not be there, refuse us, lose our records, be restarted,
-hold topics that would lose slots. Each: exit code and message, and once it is mended the job ends as
-if nothing had been wrong."""
+hold topics that would lose slots. Each: exit code and message, and once it is mended the job ends
+as if nothing had been wrong."""
 
 import shutil
 import signal
