@@ -69,7 +69,7 @@ class Resume(unittest.TestCase):
             self.assertEqual([(e, b, n) for _, e, b, n, _ in slot.learned],
                              [(e, 0, len(mine)) for e in range(3)])
         self.assertEqual(sum(s.trained for s in calm.show().values()), 3 * good)
-        job = self.killed("epochs", jobs.DENSE, more, records=3 * len(rows), kills=6, work=work,
+        job = self.killed("epochs", jobs.DENSE, more, records=3 * len(rows), kills=3, work=work,
                           seed=8)
         self.same(job, calm)
         for name in (calm.name, job.name):
