@@ -1,6 +1,7 @@
 #include "consumer/export.h"
 
 #include "config/base/bytes.h"
+#include "config/base/json.h"
 #include "consumer/gz.h"
 
 #include <errno.h>
@@ -95,27 +96,6 @@ static enum st export_npz(const struct model *m, FILE *f, struct err *e)
     put_u32(zip + 16, directory);
     fwrite(zip, 1, 22, f);
     return ST_OK;
-}
-
-static void json_text(FILE *f, const char *s)
-{
-    fputc('"', f);
-    for (; *s; s++)
-        if (*s == '"' || *s == '\\')
-            fprintf(f, "\\%c", *s);
-        else if ((unsigned char)*s < ' ')
-            fprintf(f, "\\u%04x", (unsigned)*s);
-        else
-            fputc(*s, f);
-    fputc('"', f);
-}
-
-static void json_number(FILE *f, double v, int digits)
-{
-    if (isfinite(v))
-        fprintf(f, "%.*g", digits, v);
-    else
-        fputs("null", f);
 }
 
 static void json_element(FILE *f, const struct tensor *t, uint64_t i)

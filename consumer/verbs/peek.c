@@ -1,4 +1,5 @@
 /* peek.c: millrace peek: records of a topic as a job decodes them, or the reason why one is bad. */
+#include "config/base/json.h"
 #include "consumer/session.h"
 #include "consumer/verbs/verbs.h"
 
@@ -80,17 +81,6 @@ static const char *time_text(int64_t ms, char text[32])
     return text;
 }
 
-static void json_text(const char *s)
-{
-    putchar('"');
-    for (; *s; s++)
-        if ((uint8_t)*s < ' ')
-            printf("\\u%04x", (uint8_t)*s);
-        else
-            printf("%s%c", strchr("\"\\", *s) ? "\\" : "", *s);
-    putchar('"');
-}
-
 static const char *class_text(const struct peek *k, float y, char text[32])
 {
     const struct decoded *d = &k->s->decoded;
@@ -154,7 +144,7 @@ static void row_json(struct peek *k, const struct record *r, uint32_t row)
            ",\"time\":\"%s\",\"key\":",
            r->partition, r->offset, r->timestamp_ms, time_text(r->timestamp_ms, time));
     if (r->key.p)
-        json_text(bytes_shown(r->key.p, r->key.n, text));
+        json_text(stdout, bytes_shown(r->key.p, r->key.n, text));
     else
         fputs("null", stdout);
     if (row == UINT32_MAX)
@@ -163,7 +153,7 @@ static void row_json(struct peek *k, const struct record *r, uint32_t row)
     if (b->s.ny) {
         fputs(",\"label\":", stdout);
         if (k->s->decoded.classes)
-            json_text(class_text(k, b->y[row], text));
+            json_text(stdout, class_text(k, b->y[row], text));
         else
             fputs(class_text(k, b->y[row], text), stdout);
     }
@@ -174,7 +164,7 @@ static void row_json(struct peek *k, const struct record *r, uint32_t row)
         float v = feature(k, row, i, name);
 
         fputs(i ? "," : "", stdout);
-        json_text(name);
+        json_text(stdout, name);
         printf(":%.9g", (double)v);
     }
     puts("}}");
@@ -188,9 +178,9 @@ static void bad_record(struct peek *k, const struct record *r, const char *why, 
     }
     row_json(k, r, UINT32_MAX);
     fputs(",\"bad\":", stdout);
-    json_text(why);
+    json_text(stdout, why);
     fputs(",\"detail\":", stdout);
-    json_text(detail);
+    json_text(stdout, detail);
     puts("}");
 }
 

@@ -1,6 +1,7 @@
 /* score.c: millrace score: a published model over a topic or files, to stdout or a topic; measures
  * where labels are there. */
 #include "algos/derive.h"
+#include "config/base/json.h"
 #include "consumer/session.h"
 #include "consumer/tally.h"
 #include "consumer/verbs/verbs.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POLL_MS = 200, COLUMNS_SHOWN = 4096, LINE_ROOM = 1 << 16 };
+enum { POLL_MS = 200, WAIT_MS = 60000 };
 
 struct score_flags {
     struct broker_flags broker;
@@ -68,59 +69,82 @@ struct scoring {
     struct tally tally;
     float *out;
     uint32_t width;
-    char (*column)[48];
-    char *line;
-    void *producer;
+    char (*column)[COLUMN_NAME_BYTES]; /* [width] */
+    void *producer;                    /* NULL: rows go to stdout */
+    FILE *row; /* stdout, or what a record is made of: row_text[row_bytes] once flushed */
+    char *row_text;
+    size_t row_bytes;
     int32_t partition;
     uint64_t bad;
 };
 
-static size_t csv_line(const struct scoring *c, const struct rows *r, uint32_t i, const float *out)
+static void csv_row(const struct scoring *c, const struct rows *r, uint32_t i, const float *out)
 {
-    size_t n =
-        (size_t)snprintf(c->line, LINE_ROOM, "%" PRId32 ",%" PRIu64, c->partition, r->rid[i] >> 16);
-
-    for (uint32_t k = 0; k < c->width && n + 32 < LINE_ROOM; k++)
-        n += (size_t)snprintf(c->line + n, LINE_ROOM - n, ",%.9g", (double)out[k]);
+    fprintf(c->row, "%" PRId32 ",%" PRIu64, c->partition, r->rid[i] >> 16);
+    for (uint32_t k = 0; k < c->width; k++)
+        fprintf(c->row, ",%.9g", (double)out[k]);
     if (r->y)
-        n += (size_t)snprintf(c->line + n, LINE_ROOM - n, ",%.9g", (double)r->y[i]);
-    return n;
+        fprintf(c->row, ",%.9g", (double)r->y[i]);
 }
 
-static size_t json_line(const struct scoring *c, const struct rows *r, uint32_t i, const float *out)
+static void json_row(const struct scoring *c, const struct rows *r, uint32_t i, const float *out)
 {
     int64_t class = tally_class(&c->tally, out);
-    size_t n =
-        (size_t)snprintf(c->line, LINE_ROOM, "{\"partition\":%" PRId32 ",\"offset\":%" PRIu64,
-                         c->partition, r->rid[i] >> 16);
 
-    if (class >= 0 && (uint64_t) class < c->s->model.classes)
-        n += (size_t)snprintf(c->line + n, LINE_ROOM - n, ",\"class_name\":\"%s\"",
-                              c->s->model.class_name[class]);
-    for (uint32_t k = 0; k < c->width && n + 96 < LINE_ROOM; k++)
-        n += (size_t)snprintf(c->line + n, LINE_ROOM - n, ",\"%s\":%.9g", c->column[k],
-                              (double)out[k]);
-    if (r->y)
-        n += (size_t)snprintf(c->line + n, LINE_ROOM - n, ",\"label\":%.9g", (double)r->y[i]);
-    return n + (size_t)snprintf(c->line + n, LINE_ROOM - n, "}");
+    fprintf(c->row, "{\"partition\":%" PRId32 ",\"offset\":%" PRIu64, c->partition,
+            r->rid[i] >> 16);
+    if (class >= 0 && (uint64_t) class < c->s->model.classes) {
+        fputs(",\"class_name\":", c->row);
+        json_text(c->row, c->s->model.class_name[class]);
+    }
+    for (uint32_t k = 0; k < c->width; k++) {
+        fprintf(c->row, ",\"%s\":", c->column[k]);
+        json_number(c->row, (double)out[k], 9);
+    }
+    if (r->y) {
+        fputs(",\"label\":", c->row);
+        json_number(c->row, (double)r->y[i], 9);
+    }
+    fputc('}', c->row);
+}
+
+static enum st row_written(struct scoring *c)
+{
+    if (!ferror(c->row))
+        return ST_OK;
+    return fail(c->s->err, ST_FATAL, "%s cannot be written: %s",
+                c->producer ? "a row of scores" : "stdout", strerror(errno));
 }
 
 static enum st put_row(struct scoring *c, const struct rows *r, uint32_t i, const float *out)
 {
-    size_t n;
-
     tally_add(&c->tally, out, c->width, r->y ? r->y[i] : NAN, r->weight[i]);
     if (c->f->metrics)
         return ST_OK;
-    n = c->f->json || c->producer ? json_line(c, r, i, out) : csv_line(c, r, i, out);
-    if (c->producer)
-        return c->s->br->produce(c->producer, 0, -1, (struct bytes){0},
-                                 (struct bytes){(const uint8_t *)c->line, n}, -1, NULL, 0,
-                                 c->s->err);
-    c->line[n++] = '\n';
-    if (fwrite(c->line, 1, n, stdout) != n)
-        return fail(c->s->err, ST_FATAL, "stdout cannot be written: %s", strerror(errno));
+    if (c->f->json || c->producer)
+        json_row(c, r, i, out);
+    else
+        csv_row(c, r, i, out);
+    if (!c->producer) {
+        fputc('\n', c->row);
+        return row_written(c);
+    }
+    fflush(c->row);
+    TRY(row_written(c));
+    TRY(c->s->br->produce(c->producer, 0, -1, (struct bytes){0},
+                          (struct bytes){(const uint8_t *)c->row_text, c->row_bytes}, -1, NULL, 0,
+                          c->s->err));
+    rewind(c->row);
     return ST_OK;
+}
+
+/* Nothing more comes for now: whoever reads the scores has them. */
+static enum st hand_over(struct scoring *c)
+{
+    if (c->producer)
+        return c->s->br->producer_wait(c->producer, WAIT_MS, c->s->err);
+    fflush(c->row);
+    return row_written(c);
 }
 
 static enum st score_block(struct scoring *c)
@@ -160,37 +184,68 @@ static enum st score_record(struct scoring *c, int32_t partition, struct bytes k
     return ST_OK;
 }
 
+static enum st score_polled(struct scoring *c, const char *topic, const struct record *r,
+                            bool ended[PARTITIONS_MAX])
+{
+    if (r->kind == REC_DATA && r->value.p)
+        return score_record(c, r->partition, r->key, r->value, r->offset, r->timestamp_ms);
+    if (r->kind == REC_EOF && r->partition >= 0 && r->partition < PARTITIONS_MAX)
+        ended[r->partition] = true;
+    if (r->kind == REC_RESET)
+        return fail(c->s->err, ST_AGAIN,
+                    "topic %s partition %" PRId32 ": offset %" PRId64
+                    " was removed before it could be read (retention). Start again",
+                    topic, r->partition, r->offset);
+    if (r->kind == REC_ERROR && r->reason == BROKER_ERR_TOPIC_GONE)
+        return fail(c->s->err, ST_BAD_CONFIG, "topic %s was deleted while it was read", topic);
+    return ST_OK;
+}
+
+/* All partitions from their beginning: to the end of each, or for ever. */
+static enum st score_partitions(struct scoring *c, void *consumer, const char *topic,
+                                uint32_t partitions, struct record *rec)
+{
+    const struct broker *br = c->s->br;
+    bool ended[PARTITIONS_MAX] = {false};
+    struct start s[PARTITIONS_MAX];
+    uint32_t n, left = partitions;
+
+    for (uint32_t p = 0; p < partitions; p++)
+        s[p] = (struct start){.partition = (int32_t)p, .offset = -2};
+    TRY(br->consumer_assign(consumer, s, partitions, c->s->err));
+    while (left || !c->f->until_end) {
+        TRY(br->consumer_poll(consumer, rec, POLL_RECORDS_MAX, POLL_MS, &n, c->s->err));
+        for (uint32_t i = 0; i < n; i++)
+            TRY(score_polled(c, topic, &rec[i], ended));
+        left = 0;
+        for (uint32_t p = 0; p < partitions; p++)
+            left += !ended[p];
+        if (n)
+            continue;
+        TRY(score_block(c));
+        TRY(hand_over(c));
+    }
+    return score_block(c);
+}
+
 static enum st score_topic(struct scoring *c, const char *topic)
 {
     struct consumer_conf conf = {.topics = &topic, .topics_n = 1};
     const struct broker *br = c->s->br;
     struct record *rec = calloc(POLL_RECORDS_MAX, sizeof *rec);
-    struct start s[PARTITIONS_MAX];
     void *consumer = calloc(1, br->consumer_bytes);
     struct topic_info t = {0};
-    uint32_t n, ended = 0;
     enum st st = rec && consumer ? br->topic(c->s->b, topic, &t, c->s->err)
                                  : fail(c->s->err, ST_FATAL, "no memory");
 
+    if (st == ST_OK && t.partitions > PARTITIONS_MAX)
+        st = fail(c->s->err, ST_BAD_CONFIG,
+                  "topic %s has %" PRIu32 " partitions, at most %d are supported", topic,
+                  t.partitions, PARTITIONS_MAX);
     if (st == ST_OK)
         st = br->consumer_open(consumer, c->s->b, &conf, c->s->err);
-    for (uint32_t p = 0; p < t.partitions && p < PARTITIONS_MAX; p++)
-        s[p] = (struct start){.partition = (int32_t)p, .offset = -2};
     if (st == ST_OK)
-        st = br->consumer_assign(consumer, s, t.partitions, c->s->err);
-    while (st == ST_OK && !(c->f->until_end && ended >= t.partitions)) {
-        st = br->consumer_poll(consumer, rec, POLL_RECORDS_MAX, POLL_MS, &n, c->s->err);
-        for (uint32_t i = 0; st == ST_OK && i < n; i++) {
-            ended += rec[i].kind == REC_EOF;
-            if (rec[i].kind == REC_DATA && rec[i].value.p)
-                st = score_record(c, rec[i].partition, rec[i].key, rec[i].value, rec[i].offset,
-                                  rec[i].timestamp_ms);
-        }
-        if (st == ST_OK && !n)
-            st = score_block(c);
-    }
-    if (st == ST_OK)
-        st = score_block(c);
+        st = score_partitions(c, consumer, topic, t.partitions, rec);
     if (consumer)
         br->consumer_close(consumer);
     free(consumer);
@@ -245,14 +300,13 @@ static enum st open_scoring(struct scoring *c, const char *topic, bool files)
     TRY(tally_init(&c->tally, &s->shape, s->err));
     if (s->shape.classes && s->decoded.shape.ny)
         s->codec->label_limit(s->codec_self, s->shape.classes);
-    c->column = calloc(COLUMNS_SHOWN, sizeof *c->column);
-    c->line = malloc(LINE_ROOM);
-    c->width = c->column ? score_columns(s->algo, &s->shape, s->opts, s->derive_opts, c->column,
-                                         COLUMNS_SHOWN)
-                         : 0;
+    c->width = score_columns(s->algo, &s->shape, s->opts, s->derive_opts, NULL, 0);
+    c->column = calloc(c->width + 1, sizeof *c->column);
     c->out = calloc((size_t)conf.batch_rows * (c->width + 1), sizeof *c->out);
-    if (!c->column || !c->line || !c->out)
+    c->row = *to ? open_memstream(&c->row_text, &c->row_bytes) : stdout;
+    if (!c->column || !c->out || !c->row)
         return fail(s->err, ST_FATAL, "no memory to score");
+    score_columns(s->algo, &s->shape, s->opts, s->derive_opts, c->column, c->width);
     if (!*to)
         return ST_OK;
     c->producer = calloc(1, s->br->producer_bytes);
@@ -281,8 +335,7 @@ static enum st run(struct scoring *c, int argc, char **argv)
         TRY(score_topic(c, topic));
     for (int i = 0; i < argc; i++)
         TRY(score_file(c, argv[i], i));
-    if (c->producer)
-        TRY(c->s->br->producer_wait(c->producer, 60000, c->s->err));
+    TRY(hand_over(c));
     tally_print(&c->tally, c->s->model.class_name, c->s->model.classes,
                 c->f->metrics ? stdout : stderr);
     if (c->bad)
@@ -313,7 +366,9 @@ static int score(const void *flags, int argc, char **argv)
         c.s->br->producer_close(c.producer);
     free(c.producer);
     free(c.out);
-    free(c.line);
+    if (c.row && c.row != stdout)
+        fclose(c.row);
+    free(c.row_text);
     free(c.column);
     tally_fini(&c.tally);
     batch_fini(&c.batch);

@@ -120,8 +120,8 @@ static enum group_event taken_away(void *c, const struct start **partitions, uin
     *partitions = list;
     *n = P;
     looks++;
-    return looks == 12   ? revoked ? GROUP_REVOKED : GROUP_LOST
-           : looks == 13 ? GROUP_ASSIGNED
+    return looks == 14   ? revoked ? GROUP_REVOKED : GROUP_LOST
+           : looks == 15 ? GROUP_ASSIGNED
                          : GROUP_NONE;
 }
 
