@@ -76,11 +76,101 @@ enum st model_send(const struct broker *br, void *producer, uint16_t topic, cons
                 (struct bytes){(const uint8_t *)latest, strlen(latest)}, e);
 }
 
+/* ---- reading ---- */
+
+/* What a first reading of the topic finds: the versions that are there, and one of them. */
+struct found {
+    uint64_t *version, newest;
+    uint32_t n, room;
+    uint64_t want;   /* 0: the newest */
+    struct model *m; /* that one, if it is there, without the values of its tensors */
+};
+
+static enum st found_add(struct found *f, uint64_t v, struct err *e)
+{
+    if (f->n == f->room) {
+        uint32_t room = f->room ? 2 * f->room : 64;
+        uint64_t *p = realloc(f->version, room * sizeof *p);
+
+        if (!p)
+            return fail(e, ST_FATAL, "no memory for a list of %" PRIu32 " models", f->n);
+        f->version = p;
+        f->room = room;
+    }
+    f->version[f->n++] = v;
+    return ST_OK;
+}
+
+static bool found_has(const struct found *f, uint64_t v)
+{
+    uint32_t i = 0;
+
+    while (i < f->n && f->version[i] != v)
+        i++;
+    return i < f->n;
+}
+
+static void found_remove(struct found *f, uint64_t v)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < f->n; i++)
+        if (f->version[i] != v)
+            f->version[n++] = f->version[i];
+    f->n = n;
+}
+
+static enum st decode_record(struct model *m, const struct record *r, struct err *e)
+{
+    enum st st;
+
+    model_fini(m);
+    memset(m, 0, sizeof *m);
+    st = model_decode(m, r->value.p, r->value.n, e);
+    if (st != ST_OK)
+        err_prefix(e, "model topic, offset %" PRId64, r->offset);
+    return st;
+}
+
+static enum st find_record(void *arg, const struct record *r, struct err *e)
+{
+    struct found *f = arg;
+    bool manifest;
+    uint32_t j;
+    uint64_t v = model_key(r, &manifest, &j);
+
+    if (!v || !manifest)
+        return ST_OK;
+    found_remove(f, v);
+    if (!r->value.p) /* retired; the records before its tombstone stay until they are compacted */
+        return ST_OK;
+    TRY(found_add(f, v, e));
+    if (f->want ? v == f->want : v >= f->newest)
+        TRY(decode_record(f->m, r, e));
+    if (v > f->newest)
+        f->newest = v;
+    return ST_OK;
+}
+
+static enum st find_models(struct slot_reader *r, const struct broker *br, void *b,
+                           const char *topic, struct found *f, struct err *e)
+{
+    struct topic_info t;
+
+    TRY(br->topic(b, topic, &t, e));
+    if (!t.exists)
+        return fail(
+            e, ST_BAD_CONFIG,
+            "topic '%s' does not exist: the job has not published a model yet, or has another name",
+            topic);
+    TRY(slot_reader_open(r, br, b, topic, e));
+    return topic_read(r, 0, find_record, f, e);
+}
+
 struct listing {
-    struct model *m;
+    struct found f;
     void (*take)(void *arg, const struct model *m);
     void *arg;
-    uint64_t newest, records;
 };
 
 static enum st list_record(void *arg, const struct record *r, struct err *e)
@@ -89,128 +179,126 @@ static enum st list_record(void *arg, const struct record *r, struct err *e)
     bool manifest;
     uint32_t j;
     uint64_t v = model_key(r, &manifest, &j);
-    enum st st;
 
-    if (!v || !manifest || !r->value.p)
+    if (!v || !manifest || !r->value.p || !found_has(&l->f, v))
         return ST_OK;
-    memset(l->m, 0, sizeof *l->m);
-    st = model_decode(l->m, r->value.p, r->value.n, e);
-    if (v > l->newest) {
-        l->newest = v;
-        l->records = l->m->records;
-    }
-    if (st == ST_OK && l->take)
-        l->take(l->arg, l->m);
-    model_fini(l->m);
-    return st;
+    TRY(decode_record(l->f.m, r, e));
+    l->take(l->arg, l->f.m);
+    return ST_OK;
 }
 
-static enum st read_models(const struct broker *br, void *b, const char *topic, struct listing *l,
-                           enum st (*meanwhile)(void *), void *arg, struct err *e)
+static struct model *model_new(void)
 {
-    struct slot_reader r = {.meanwhile = meanwhile, .arg = arg};
-    struct topic_info t;
-    enum st st;
+    return calloc(1, sizeof(struct model));
+}
 
-    TRY(br->topic(b, topic, &t, e));
-    if (!t.exists)
-        return fail(
-            e, ST_BAD_CONFIG,
-            "topic '%s' does not exist: the job has not published a model yet, or has another name",
-            topic);
-    l->m = calloc(1, sizeof *l->m);
-    st = l->m ? slot_reader_open(&r, br, b, topic, e)
-              : fail(e, ST_FATAL, "no memory to read models");
-    if (st == ST_OK)
-        st = topic_read(&r, 0, list_record, l, e);
-    slot_reader_close(&r);
-    free(l->m);
-    return st;
+static void model_free(struct model *m)
+{
+    if (m)
+        model_fini(m);
+    free(m);
 }
 
 enum st model_list(const struct broker *br, void *b, const char *topic,
                    void (*take)(void *arg, const struct model *m), void *arg, struct err *e)
 {
-    struct listing l = {.take = take, .arg = arg};
+    struct listing l = {.f.m = model_new(), .take = take, .arg = arg};
+    struct slot_reader r = {0};
+    enum st st = l.f.m ? find_models(&r, br, b, topic, &l.f, e)
+                       : fail(e, ST_FATAL, "no memory to read models");
 
-    return read_models(br, b, topic, &l, NULL, NULL, e);
+    if (st == ST_OK)
+        st = topic_read(&r, 0, list_record, &l, e);
+    slot_reader_close(&r);
+    model_free(l.f.m);
+    free(l.f.version);
+    return st;
 }
 
-struct wanted {
+struct body {
     uint64_t version;
-    struct model *m;
-    uint8_t *body;
-    size_t room;
-    bool manifest;
+    const struct model *m;
+    uint8_t *p;   /* [m->body_bytes] */
+    uint64_t got; /* of them */
 };
 
-static enum st want_record(void *arg, const struct record *r, struct err *e)
+static enum st take_chunk(void *arg, const struct record *r, struct err *e)
 {
-    struct wanted *w = arg;
+    struct body *w = arg;
     bool manifest;
     uint32_t j = 0;
-    size_t at, need;
+    uint64_t at;
 
-    if (model_key(r, &manifest, &j) != w->version || !r->value.p)
+    if (model_key(r, &manifest, &j) != w->version || !r->value.p || manifest)
         return ST_OK;
-    if (manifest) {
-        model_fini(w->m);
-        memset(w->m, 0, sizeof *w->m);
-        w->manifest = true;
-        return model_decode(w->m, r->value.p, r->value.n, e);
-    }
-    at = (size_t)j * CHUNK_BYTES;
-    need = at + r->value.n;
-    if (j > SLOT_CHUNKS_MAX || r->value.n > CHUNK_BYTES)
-        return fail(e, ST_CORRUPT, "chunk %" PRIu32 " of model %" PRIu64 " has %zu bytes", j,
-                    w->version, r->value.n);
-    if (need > w->room) {
-        uint8_t *p = realloc(w->body, need * 2);
-
-        if (!p)
-            return fail(e, ST_FATAL, "no memory for a model of %zu bytes", need);
-        w->body = p;
-        w->room = need * 2;
-    }
-    memcpy(w->body + at, r->value.p, r->value.n);
+    at = (uint64_t)j * CHUNK_BYTES;
+    if (r->value.n > CHUNK_BYTES || at + r->value.n > w->m->body_bytes)
+        return fail(e, ST_CORRUPT,
+                    "chunk %" PRIu32 " of model %" PRIu64
+                    " has %zu bytes and lies outside the %" PRIu64 " of the model",
+                    j, w->version, r->value.n, w->m->body_bytes);
+    memcpy(w->p + at, r->value.p, r->value.n);
+    w->got += r->value.n;
     return ST_OK;
+}
+
+/* The manifest stands behind its chunks and says how much memory they may take: a second reading.
+ */
+static enum st read_body(struct slot_reader *r, uint64_t version, struct model *m, struct err *e)
+{
+    struct body w = {.version = version, .m = m, .p = malloc(m->body_bytes + 1)};
+    enum st st =
+        w.p ? topic_read(r, 0, take_chunk, &w, e)
+            : fail(e, ST_FATAL, "no memory for a model of %" PRIu64 " bytes", m->body_bytes);
+
+    if (st == ST_OK && w.got < m->body_bytes)
+        st =
+            fail(e, ST_CORRUPT, "model %" PRIu64 ": %" PRIu64 " of its %" PRIu64 " bytes are there",
+                 version, w.got, m->body_bytes);
+    if (st == ST_OK)
+        st = model_load(m, w.p, m->body_bytes, e);
+    free(w.p);
+    return st;
 }
 
 enum st model_read(const struct broker *br, void *b, const char *topic, uint64_t version,
                    struct model *m, struct err *e)
 {
-    struct listing l = {.newest = 0};
-    struct wanted w = {.m = m, .version = version};
+    struct found f = {.want = version, .m = m};
     struct slot_reader r = {0};
-    enum st st;
+    enum st st = find_models(&r, br, b, topic, &f, e);
 
-    TRY(read_models(br, b, topic, &l, NULL, NULL, e));
-    if (!l.newest)
-        return fail(e, ST_BAD_CONFIG, "topic %s holds no model yet", topic);
     if (!version)
-        w.version = l.newest;
-    st = slot_reader_open(&r, br, b, topic, e);
+        version = f.newest;
+    if (st == ST_OK && !f.newest)
+        st = fail(e, ST_BAD_CONFIG, "topic %s holds no model yet", topic);
+    if (st == ST_OK && !found_has(&f, version))
+        st = fail(e, ST_BAD_CONFIG,
+                  "topic %s has no model %" PRIu64 " (any more); the newest is %" PRIu64, topic,
+                  version, f.newest);
     if (st == ST_OK)
-        st = topic_read(&r, 0, want_record, &w, e);
+        st = read_body(&r, version, m, e);
     slot_reader_close(&r);
-    if (st == ST_OK && (!w.manifest || w.room < m->body_bytes))
-        st = fail(e, ST_BAD_CONFIG, "topic %s has no model %" PRIu64 "; the newest is %" PRIu64,
-                  topic, w.version, l.newest);
-    if (st == ST_OK)
-        st = model_load(m, w.body, m->body_bytes, e);
-    free(w.body);
+    free(f.version);
     return st;
 }
 
 enum st snapshot_restore(struct worker *w, enum st (*meanwhile)(void *arg))
 {
-    struct listing l = {.newest = 0};
+    struct slot_reader r = {.meanwhile = meanwhile, .arg = w};
+    struct found f = {.m = model_new()};
+    enum st st = f.m ? find_models(&r, w->br, w->b, w->job->topic_models, &f, w->err)
+                     : fail(w->err, ST_FATAL, "no memory to read models");
 
-    TRY(read_models(w->br, w->b, w->job->topic_models, &l, meanwhile, w, w->err));
-    w->version = l.newest;
-    w->version_records = l.records;
-    return ST_OK;
+    w->version = f.newest;
+    w->version_records = f.m ? f.m->records : 0;
+    slot_reader_close(&r);
+    model_free(f.m);
+    free(f.version);
+    return st;
 }
+
+/* ---- making ---- */
 
 static void describe_options(const struct opt *o, const void *opts, struct model_text *t,
                              uint32_t *n)
@@ -289,7 +377,7 @@ static enum st send_model(struct worker *w, struct model *m)
 
 enum st snapshot(struct worker *w)
 {
-    struct model *m = calloc(1, sizeof *m);
+    struct model *m = model_new();
     _Alignas(64) uint8_t derive_opts[OPTS_BYTES_MAX] = {0};
     enum st st;
 
@@ -308,7 +396,6 @@ enum st snapshot(struct worker *w)
     } else if (st == ST_OK) {
         st = send_model(w, m);
     }
-    model_fini(m);
-    free(m);
+    model_free(m);
     return st;
 }

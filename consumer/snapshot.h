@@ -84,11 +84,13 @@ MUST enum st model_send(const struct broker *br, void *producer, uint16_t topic,
                         const struct model *m, const struct model_bytes *b, uint32_t keep,
                         struct err *e);
 
-/* Reads version (0: the latest) from the model topic. ST_BAD_CONFIG: no such version, with those
- * there are. */
+/* Reads version (0: the latest) from the model topic. ST_BAD_CONFIG: no such version (any more).
+ * ST_CORRUPT: not all of it is there, or it does not verify. m is zeroed or of an earlier reading;
+ * model_fini frees, on error too. */
 MUST enum st model_read(const struct broker *br, void *b, const char *topic, uint64_t version,
                         struct model *m, struct err *e);
-/* Calls take for every model in the topic, oldest first (tensors declared, not loaded). */
+/* Calls take for every model that has not been retired, oldest first (tensors declared, not
+ * loaded). */
 MUST enum st model_list(const struct broker *br, void *b, const char *topic,
                         void (*take)(void *arg, const struct model *m), void *arg, struct err *e);
 
