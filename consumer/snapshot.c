@@ -242,8 +242,7 @@ static enum st take_chunk(void *arg, const struct record *r, struct err *e)
     return ST_OK;
 }
 
-/* The manifest stands behind its chunks and says how much memory they may take: a second reading.
- */
+/* A second reading: the manifest stands behind its chunks, and says how much memory they take. */
 static enum st read_body(struct slot_reader *r, uint64_t version, struct model *m, struct err *e)
 {
     struct body w = {.version = version, .m = m, .p = malloc(m->body_bytes + 1)};
