@@ -8,7 +8,8 @@
 
 enum { LAST_TRIES = 5 };
 
-volatile sig_atomic_t worker_stop;
+atomic_int worker_stop;
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler counts in worker_stop");
 
 void trigger_start(struct trigger *t, struct every e, const struct worker *w)
 {

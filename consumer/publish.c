@@ -9,6 +9,7 @@
 #include "consumer/worker.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -23,7 +23,7 @@
 #include "consumer/codec.h"
 #include "statestore/checkpoint.h"
 
-#include <signal.h>
+#include <stdatomic.h>
 
 enum { TOPIC_PARAMS, TOPIC_MODELS, TOPIC_DEAD, TOPICS }; /* what the producer writes, by index */
 
@@ -118,8 +118,9 @@ struct worker {
     struct progress *progress;
 };
 
-/* Set by the signal handler: how many of SIGINT and SIGTERM have come. */
-extern volatile sig_atomic_t worker_stop;
+/* Set by the signal handler, on whatever thread it runs (a library's too): how many of SIGINT and
+ * SIGTERM have come. */
+extern atomic_int worker_stop;
 
 /* worker.c: opens everything for a job and prints the memory plan. */
 MUST enum st worker_open(struct worker *w, const struct job *job, const char *state_dir,

@@ -145,7 +145,8 @@ class Records(Case):
         job.file.write_text(job.file.read_text().replace("limit: 10%", "limit: 100%"))
         calm = self.job(topic + "-clean", topic + "-clean", what)
         peak = [self.peak(j) for j in (calm, job)]
-        self.assertLess(peak[1] - peak[0], 8 << 10, f"{peak} KiB")
+        room = 8 << 10 if jobs.SLOWER == 1 else 128 << 10  # a sanitizer's own memory counts too
+        self.assertLess(peak[1] - peak[0], room, f"{peak} KiB")
         self.assertEqual(job.model() == calm.model(), same)
         self.assertEqual(sum(s.trained for s in job.show().values()), len(good))
         found = self.at.get(topic + ".dead")

@@ -8,8 +8,9 @@ behind: states, lineage, models, topics.
         job.train().done()
         print(job.digest(), job.lineage(), job.model(), at.get("j.dead"))
 
-$MILLRACE is the program, $MILLRACE_BUILD/records the tool that fills and reads topics. Everything a
-test starts dies with it; a failed expectation shows what the program said.
+$MILLRACE is the program, $MILLRACE_BUILD/records the tool that fills and reads topics,
+$MILLRACE_SLOWER how many times longer to wait for them (a sanitizer's build). Everything a test
+starts dies with it; a failed expectation shows what the program said.
 """
 
 import contextlib
@@ -32,6 +33,7 @@ import numpy
 
 MILLRACE = os.path.abspath(os.environ["MILLRACE"])
 RECORDS = os.path.join(os.environ["MILLRACE_BUILD"], "records")
+SLOWER = int(os.environ.get("MILLRACE_SLOWER", "1"))
 EPOCH_MS = 1_700_000_000_000  # record timestamps are given, so that two topics can be the same
 
 Record = namedtuple("Record", "partition timestamp key value offset headers",
@@ -43,9 +45,9 @@ def die_with_parent():
 
 
 def run(*command, check=True, timeout=60, **more):
-    r = subprocess.run(command, stdin=more.pop("stdin", subprocess.DEVNULL), timeout=timeout,
-                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
-                       preexec_fn=die_with_parent, **more)
+    r = subprocess.run(command, stdin=more.pop("stdin", subprocess.DEVNULL),
+                       timeout=timeout * SLOWER, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                       check=False, preexec_fn=die_with_parent, **more)
     assert not check or r.returncode == 0, \
         f"{' '.join(map(str, command))}: exit {r.returncode}\n{r.stderr.decode()}"
     return r
@@ -129,7 +131,7 @@ class Place:
                             topic, str(partitions),
                             *(f"{k}={v}" for k, v in (config or {}).items())],
                            input=b"".join(frames), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           check=False, timeout=120)
+                           check=False, timeout=120 * SLOWER)
         assert p.returncode == 0, p.stdout.decode()
 
     def delete(self, topic):
@@ -204,14 +206,15 @@ class Kafka(Place):
 
 # Jobs
 
-DENSE = """input: {format: csv, label: f0, width: 33}
+# The batch sets how long a job of so many rows takes: about as long in a slower build.
+DENSE = f"""input: {{format: csv, label: f0, width: 33}}
 algo: linear
 options:
   loss: softmax
   classes: 16
   learning_rate: [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5]
   l2: [0, 1.0e-5, 1.0e-4, 1.0e-3]
-  batch: 2
+  batch: {2 * SLOWER}
 """
 SPARSE = """input: {format: libsvm, width: 100000}
 algo: linear
@@ -312,8 +315,9 @@ class Trainer:
             return sum(word in line for line in self.lines if line) >= times
 
         with self.changed:
-            ok = self.changed.wait_for(lambda: seen() or self.lines[-1:] == [None], timeout)
-            assert ok, f"'{word}' did not come in {timeout} s:\n{self.text}"
+            ok = self.changed.wait_for(lambda: seen() or self.lines[-1:] == [None],
+                                       timeout * SLOWER)
+            assert ok, f"'{word}' did not come in {timeout * SLOWER} s:\n{self.text}"
             return seen()
 
     def signal(self, *signals):
@@ -323,10 +327,10 @@ class Trainer:
     def ended(self, timeout=120):
         """The exit code."""
         try:
-            code = self.process.wait(timeout)
+            code = self.process.wait(timeout * SLOWER)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            raise AssertionError(f"still running after {timeout} s:\n{self.text}") from None
+            raise AssertionError(f"still running after {timeout * SLOWER} s:\n{self.text}") from None
         self.reader.join(10)
         self.process.stderr.close()
         return code

@@ -68,7 +68,7 @@ class Zombie(unittest.TestCase):
 
     def stopped(self, process, seconds=30):
         """Waits until it has frozen itself."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * jobs.SLOWER
         while time.monotonic() < deadline:
             with open(f"/proc/{process.pid}/stat", encoding="ascii") as f:
                 if f.read().rsplit(")", 1)[1].split()[0] in "Tt":
@@ -124,7 +124,7 @@ class Zombie(unittest.TestCase):
     def test_offsets_before_slots_would_be_seen(self):
         name = "control"
         _, _, zombie, before = self.takeover(name, self.program("millrace_mutant_offsets_first"))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 60 * jobs.SLOWER
         while len(list(manifests(self.kafka, name + ".params"))) == len(before):
             self.assertLess(time.monotonic(), deadline, zombie.text)
             time.sleep(0.2)
@@ -143,7 +143,7 @@ class Zombie(unittest.TestCase):
         other = second.train()
         other.until("rows/s")
         zombie.signal(signal.SIGCONT)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 60 * jobs.SLOWER
         while sum(s.status == "done" for j in (first, second) for s in j.show().values()) < 3:
             self.assertLess(time.monotonic(), deadline, zombie.text + other.text)
             time.sleep(0.2)
