@@ -54,7 +54,7 @@ enum {
  * are unweighted. */
 enum out_kind { OUT_NONE, OUT_MARGIN, OUT_LOGITS, OUT_VALUE, OUT_LOSS_ONLY };
 
-/* no prediction for this row yet; NaN is a diverged model */
+/* no prediction for this row yet; NaN and +infinity are a diverged model */
 #define LOSS_NONE (-__builtin_inff())
 
 /* fixed for the job; the caller fills up to `classes`, check() the rest and batch_rows 0 */
@@ -117,7 +117,9 @@ struct algo {
     /* On zeroes; weights from Philox(seed, purpose, i). */
     MUST enum st (*init)(const struct ctx *x, struct tensors *state);
     /* Scores the batch with the state as it is into e (NULL: learn only), then learns rows [0,
-     * train). */
+     * train). A packed model may diverge without harm to the others: once r->last is learned it is
+     * back at its start, and some loss of it was not finite, so nobody chooses it. Where no model
+     * is left the state may stay as it is: the partition stops. */
     MUST enum st (*update)(const struct ctx *x, struct tensors *state, const struct rows *r,
                            struct eval *e);
     MUST enum st (*derive)(const struct ctx *x, const struct tensors *view, const void *derive_opts,

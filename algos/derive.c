@@ -19,8 +19,13 @@ static enum st resolve(const struct ctx *x, const struct algo *a, const struct t
     if (*at > models)
         return fail(x->err, ST_BAD_CONFIG, "model %u: this job has packed models 1..%u", *at,
                     models);
+    TRY(metrics_alive(view, x->shape, x->err));
     if (*at == 0)
         *at = metrics_best(view, x->shape) + 1;
+    if (metrics_has_diverged(view, *at - 1))
+        return fail(x->err, ST_BAD_CONFIG,
+                    "model %u diverged: choose another, or auto (the best of those that did not)",
+                    *at);
     *model = (int32_t)*at - 1;
     return ST_OK;
 }
@@ -45,6 +50,8 @@ static void attach_metrics(struct measures *m, const struct tensors *view, const
 
     if (m->model < 0 && sh->models != 1)
         return;
+    if (metrics_diverged(view, sh))
+        attach(m, "models_diverged", metrics_diverged(view, sh), false);
     t = metrics_read(view, sh, model, false);
     h = metrics_read(view, sh, model, true);
     attach(m, "rows", t.rows, false);

@@ -7,6 +7,8 @@
  * model it came from:
  *   rows, prequential_loss, recent_loss, baseline_loss, prequential_accuracy, baseline_accuracy,
  *   prequential_rmse, heldout_rows, heldout_loss, heldout_accuracy, heldout_rmse, heldout_auc
+ * and models_diverged, if any have. A packed model that diverged is never chosen, and refused where
+ * it is asked for.
  *
  * measures.model is that packed model, from 0, or -1 where the model came from all of them.
  *
@@ -22,7 +24,7 @@ enum { MEASURES_OWN = 4 };
 /* model is declared and allocated here (start memory is not needed: derive is off the hot path);
  * the caller frees it with tensors_free(model, NULL, NULL), on error too. derive_opts[derive_bytes]
  * is completed in place. ST_BAD_CONFIG: options that this view cannot serve; ST_FATAL: not finite,
- * no memory. */
+ * every packed model diverged, no memory. */
 MUST enum st derive_model(const struct ctx *x, const struct algo *a, const struct tensors *view,
                           void *derive_opts, struct tensors *model, struct measures *m);
 

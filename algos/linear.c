@@ -30,6 +30,11 @@
  * units.
  * Cost a row: 4 D Z flops dense, 4 nnz Z sparse; w and n are passed over once a batch (D Z / B a
  * row).
+ * Divergence. Packed models share their rows and nothing else, so NaN and infinity stay in the
+ * columns of the model that made them. It is put back to its start before anything is saved: dense
+ * at the end of a block, where a look at all of w costs nothing, sparse after each batch, for the
+ * features it had. Its loss was, or is made, NaN, so the runtime never chooses it again. If all
+ * models diverge at once nothing is put back, and the partition stops.
  * Merge. Averages of linear functions do not depend on coordinates: fold converts to raw units and
  *   takes the mean by weight learned, for sparse features by the weight of the rows that had them;
  *   shift and spread of the slots are pooled; rebase converts into the pooled units. n is averaged
@@ -46,7 +51,7 @@
 
 #include <string.h>
 
-/* ---- update ---- */
+/* ---- steps ---- */
 
 static struct mat mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
 {
@@ -236,8 +241,9 @@ static void count_columns(const struct ctx *x, const struct lin *l, struct tenso
     ew(x, EW_axpby, 1, 1, (struct arg[8]){{s->t[LIN_COUNT].f32 + l->d, 1}, {more, 1}}, one);
 }
 
-static void learn_sparse(const struct ctx *x, const struct lin *l, struct tensors *s,
-                         const struct rows *r)
+/* Returns how many rows of the state took a step, the bias apart. */
+static uint32_t learn_sparse(const struct ctx *x, const struct lin *l, struct tensors *s,
+                             const struct rows *r)
 {
     const struct feat *f = &r->in[0];
     const uint32_t n = learned_columns(f, r->train);
@@ -257,7 +263,53 @@ static void learn_sparse(const struct ctx *x, const struct lin *l, struct tensor
     move_rows(x, s, LIN_N, WORK_TN, f, n, true);
     move_rows(x, s, LIN_Z, WORK_TZ, f, n, true);
     count_columns(x, l, s, r, n);
+    return n;
 }
+
+/* ---- divergence ---- */
+
+enum { PROBE = 64 };
+
+/* No NaN and no infinity among p[n]? May say no of numbers whose sum is beyond float32. Overwrites
+ * the gradient. A few wide rows are quicker than many narrow ones. */
+static bool finite(const struct ctx *x, const float *p, uint64_t n)
+{
+    const struct tensor *g = &x->work->t[WORK_G];
+    const uint32_t wide = g->n < PROBE ? (uint32_t)g->n : PROBE, left = (uint32_t)(n % wide);
+    float sum[2 * PROBE] = {0};
+    bool all = true;
+
+    if (n >= wide) {
+        x->c->colsum(x->cs, mat((float *)p, (uint32_t)(n / wide), wide, wide), NULL, g->f32);
+        x->c->get(x->cs, sum, g->f32, wide * sizeof *sum);
+    }
+    x->c->get(x->cs, sum + PROBE, p + (n - left), left * sizeof *sum);
+    for (uint32_t i = 0; i < 2 * PROBE; i++)
+        all &= sum[i] - sum[i] == 0;
+    return all;
+}
+
+/* What a batch has changed is left finite, unless it is not in any model: rows[n] of the state, or
+ * their copies. Where there is n it says it all: a gradient that is not finite makes n so, and one
+ * that is moves w by no more than a rate. */
+static void mend(const struct ctx *x, const struct lin *l, struct tensors *s, const struct rows *r,
+                 const struct eval *e, uint32_t rows)
+{
+    const uint32_t id = l->has_n ? LIN_N : LIN_W, copy = l->has_n ? WORK_TN : WORK_TW;
+    const float *p = l->sparse ? x->work->t[copy].f32 : s->t[id].f32;
+    const float nan = __builtin_nanf("");
+    bool bad[MODELS_MAX];
+
+    if (finite(x, p, (uint64_t)rows * l->z) && finite(x, row_of(s, id, l->d), l->z))
+        return;
+    if (!linear_restart(x, s, l->sparse ? r->in[0].uniq : NULL, rows, bad))
+        return;
+    for (uint32_t m = 0; e && m < l->m; m++)
+        if (bad[m])
+            ew(x, EW_set, r->n, 1, (struct arg[8]){{e->loss + m, l->m}}, &nan);
+}
+
+/* ---- update ---- */
 
 static void check_batch(const struct lin *l, const struct rows *r)
 {
@@ -279,6 +331,7 @@ static enum st linear_update(const struct ctx *x, struct tensors *s, const struc
     float *z = e ? e->z : x->work->t[WORK_Z].f32;
     double weight = learned_weight(r);
     struct mat in = {0};
+    uint32_t stepped = 0;
 
     if (!r->n)
         return ST_OK;
@@ -297,15 +350,15 @@ static enum st linear_update(const struct ctx *x, struct tensors *s, const struc
     }
     ew(x, EW_addrow, r->n, l.z, (struct arg[8]){{z, l.z}, {row_of(s, LIN_W, l.d), 0}}, NULL);
     losses(x, &l, r, z, e ? e->loss : x->work->t[WORK_LOSS].f32);
-    if (!(weight > 0))
-        return ST_OK;
     CHECK(s->t[LIN_W].n == (l.d + 1ull) * l.z);
     CHECK(x->work->t[WORK_G].n == (uint64_t)l.r * l.z);
-    if (l.sparse)
-        learn_sparse(x, &l, s, r);
-    else
+    if (weight > 0 && l.sparse)
+        stepped = learn_sparse(x, &l, s, r);
+    else if (weight > 0)
         learn_dense(x, &l, s, r, in);
     s->t[LIN_WEIGHT].f64[0] += weight;
+    if (l.m > 1 && (l.sparse ? weight > 0 : r->last))
+        mend(x, &l, s, r, e, l.sparse ? stepped : l.d);
     return ST_OK;
 }
 

@@ -101,6 +101,12 @@ MUST enum st linear_init(const struct ctx *x, struct tensors *s);
  * nothing once the warm-up is over. */
 void linear_standardize(const struct ctx *x, struct tensors *s, const struct rows *r);
 
+/* Puts the packed models that hold a NaN or an infinity among the rows row[n] (NULL: 0 .. n - 1) or
+ * in the bias back to their start, and says in bad[M] which. False, and nothing is changed: none
+ * does, or all do. */
+bool linear_restart(const struct ctx *x, struct tensors *s, const uint32_t *row, uint32_t n,
+                    bool *bad);
+
 MUST enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot *slot);
 MUST enum st linear_fold_end(const struct ctx *x, struct tensors *view);
 MUST enum st linear_rebase(const struct ctx *x, struct tensors *s, const struct tensors *view);

@@ -1,5 +1,5 @@
 /* linear_units.c: the units of a linear model: standardised ones while it learns, raw ones when
- * slots meet.
+ * slots meet; and the way back to the start of a packed model that diverged.
  *
  * Raw units are those of the input, x'v + a. A slot learns x~'w + b with x~ = (x - shift) scale, so
  *   v = w scale,   a = b - sum v shift,   n_raw = n / scale^2   (a gradient in w is one in v over
@@ -75,6 +75,55 @@ static void refit(const struct lin *l, struct row k, bool bias)
         else
             k.z[i] = -k.w[i] * ((l->o->beta + sqrtf(k.n[i])) / v.rate + l2) - copysignf(l1, k.w[i]);
     }
+}
+
+/* ---- divergence ---- */
+
+static void find_bad(const struct lin *l, struct row k, bool *bad)
+{
+    for (uint32_t i = 0; i < l->z; i++)
+        bad[i / l->c] |=
+            !isfinite(k.w[i]) || (l->has_n && !isfinite(k.n[i])) || (l->has_z && !isfinite(k.z[i]));
+}
+
+/* The start is zeros. Says whether the row had anything of the bad models. */
+static bool clear_bad(const struct lin *l, struct row k, const bool *bad)
+{
+    float *p[] = {k.w, l->has_n ? k.n : NULL, l->has_z ? k.z : NULL};
+    bool had = false;
+
+    for (uint32_t t = 0; t < 3; t++)
+        for (uint32_t i = 0; p[t] && i < l->z; i++) {
+            if (!bad[i / l->c] || p[t][i] == 0)
+                continue;
+            p[t][i] = 0;
+            had = true;
+        }
+    return had;
+}
+
+bool linear_restart(const struct ctx *x, struct tensors *s, const uint32_t *row, uint32_t n,
+                    bool *bad)
+{
+    const struct lin l = linear_of(x->shape, x->opts);
+    uint32_t found = 0;
+
+    CHECK(n <= l.d && l.m <= MODELS_MAX);
+    memset(bad, 0, l.m * sizeof *bad);
+    for (uint32_t i = 0; i < n; i++)
+        find_bad(&l, row_get(x, &l, s, row ? row[i] : i), bad);
+    find_bad(&l, row_get(x, &l, s, l.d), bad);
+    for (uint32_t m = 0; m < l.m; m++)
+        found += bad[m];
+    if (!found || found == l.m)
+        return false;
+    for (uint64_t j = 0; j <= l.d; j++) {
+        struct row k = row_get(x, &l, s, j);
+
+        if (clear_bad(&l, k, bad))
+            row_put(x, &l, s, j, k);
+    }
+    return true;
 }
 
 /* ---- standardisation ---- */

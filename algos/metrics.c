@@ -187,7 +187,7 @@ static void add_plain(struct sums *s, const struct part_of *p, enum out_kind out
                 merits[m] += (double)p->w[i] * merit(p, out, i, m);
 }
 
-/* Some rows have no prediction yet, by some models. */
+/* Some rows have no prediction yet, by some models, or one that is not finite. */
 static void add_masked(struct sums *s, const struct part_of *p, enum out_kind out)
 {
     double *merits = s->s[merit_column(out)];
@@ -201,6 +201,10 @@ static void add_masked(struct sums *s, const struct part_of *p, enum out_kind ou
                 s->s[METRIC_NONE][m] += 1;
                 continue;
             }
+            if (!isfinite(loss)) {
+                s->s[METRIC_DIVERGED][m] += 1;
+                continue;
+            }
             s->s[METRIC_ROWS][m] += 1;
             s->s[METRIC_WEIGHT][m] += (double)p->w[i];
             s->s[METRIC_LOSS][m] += (double)p->w[i] * (double)loss;
@@ -209,13 +213,14 @@ static void add_masked(struct sums *s, const struct part_of *p, enum out_kind ou
         }
 }
 
-static bool any_none(const float *loss, size_t n)
+/* LOSS_NONE is infinite too. */
+static bool all_finite(const float *loss, size_t n)
 {
-    uint32_t none = 0;
+    uint32_t not = 0;
 
     for (size_t i = 0; i < n; i++)
-        none |= loss[i] == LOSS_NONE;
-    return none;
+        not |= !(loss[i] - loss[i] == 0);
+    return !not ;
 }
 
 /* ---- labels and histograms ---- */
@@ -237,8 +242,7 @@ static void add_labels(double *at, const struct shape *sh, const struct part_of 
     reduce(term_xx, p, p->y, p->ny, 1, &at[2]);
 }
 
-/* 32 bins a unit; what is beyond the ends goes into the end bins. NaN, which stops the partition at
- * the next scan, goes to bin 0 meanwhile. */
+/* 32 bins a unit; what is beyond the ends goes into the end bins. */
 static uint32_t bin_of(float z)
 {
     float b = (z + 16.0f) * 32.0f;
@@ -252,7 +256,7 @@ static void add_histogram(double *at, const struct part_of *p)
         for (uint32_t m = 0; m < p->models; m++) {
             uint32_t y = p->y[(size_t)i * p->ny] > 0.5f;
 
-            if (p->loss[(size_t)i * p->models + m] != LOSS_NONE)
+            if (isfinite(p->loss[(size_t)i * p->models + m]))
                 at[((size_t)m * 2 + y) * METRIC_BINS + bin_of(p->z[(size_t)i * p->zcols + m])] +=
                     (double)p->w[i];
         }
@@ -319,10 +323,10 @@ static void add_part(const struct places *at, const struct shape *sh, const stru
         return;
     for (int k = 0; k < METRIC_N; k++)
         memset(s.s[k], 0, p->models * sizeof *s.s[k]);
-    if (p->loss && any_none(p->loss, (size_t)p->n * p->models))
-        add_masked(&s, p, sh->out);
-    else
+    if (!p->loss || all_finite(p->loss, (size_t)p->n * p->models))
         add_plain(&s, p, sh->out);
+    else
+        add_masked(&s, p, sh->out);
     add_sums(held ? at->held : at->train, &s, p->models, 1);
     if (!held)
         add_sums(at->recent, &s, p->models, recent_decay);
@@ -422,6 +426,36 @@ struct metric metrics_read(const struct tensors *ts, const struct shape *sh, uin
     return x;
 }
 
+bool metrics_has_diverged(const struct tensors *ts, uint32_t model)
+{
+    struct places at = places(ts);
+    size_t k = (size_t)model * METRIC_N + METRIC_DIVERGED;
+
+    return at.train && at.train[k] + at.held[k] > 0;
+}
+
+uint32_t metrics_diverged(const struct tensors *ts, const struct shape *sh)
+{
+    uint32_t n = 0;
+
+    for (uint32_t m = 0; m < sh->models; m++)
+        n += metrics_has_diverged(ts, m);
+    return n;
+}
+
+enum st metrics_alive(const struct tensors *ts, const struct shape *sh, struct err *e)
+{
+    if (metrics_diverged(ts, sh) < sh->models)
+        return ST_OK;
+    if (sh->models == 1)
+        return fail(e, ST_FATAL,
+                    "the loss is not finite: the model diverged; a lower learning rate or "
+                    "standardised inputs help");
+    return fail(e, ST_FATAL,
+                "all %u packed models diverged; lower learning rates or standardised inputs help",
+                sh->models);
+}
+
 uint32_t metrics_best(const struct tensors *ts, const struct shape *sh)
 {
     double least = (double)INFINITY;
@@ -433,7 +467,7 @@ uint32_t metrics_best(const struct tensors *ts, const struct shape *sh)
     for (uint32_t m = 0; m < sh->models; m++) {
         double loss = metrics_read(ts, sh, m, held).loss;
 
-        if (loss < least) {
+        if (loss < least && !metrics_has_diverged(ts, m)) {
             least = loss;
             best = m;
         }

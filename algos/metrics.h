@@ -14,7 +14,9 @@
  * for each class: any threshold, AUC and calibration come from them afterwards.
  *
  * Losses come from update() unweighted; every mean here is weighted by the rows' weights. A row
- * whose loss is LOSS_NONE for a model counts in that model's METRIC_NONE and in nothing else.
+ * whose loss is LOSS_NONE for a model counts in that model's METRIC_NONE and in nothing else; one
+ * whose loss is NaN or infinite, in its METRIC_DIVERGED. Such a model has diverged, for good: the
+ * sum over slots is not 0 where one slot's is not, so it is out of the choice in the view too.
  * OUT_NONE: rows and weights alone, e is not read. OUT_LOSS_ONLY: no label metrics.
  *
  * Shapes:
@@ -33,14 +35,14 @@
 
 /* Columns, per packed model. */
 enum {
-    METRIC_ROWS,   /* rows with a prediction, as a count */
-    METRIC_WEIGHT, /* their weight */
-    METRIC_LOSS,   /* sum of weight * loss */
-    METRIC_HIT,    /* MARGIN, LOGITS: weight of rows whose class was predicted */
-    METRIC_SE,     /* VALUE: sum of weight * (z - y)^2 */
-    METRIC_NONE,   /* rows without a prediction */
-    METRIC_SPARE1,
-    METRIC_SPARE2,
+    METRIC_ROWS,     /* rows with a prediction, as a count */
+    METRIC_WEIGHT,   /* their weight */
+    METRIC_LOSS,     /* sum of weight * loss */
+    METRIC_HIT,      /* MARGIN, LOGITS: weight of rows whose class was predicted */
+    METRIC_SE,       /* VALUE: sum of weight * (z - y)^2 */
+    METRIC_NONE,     /* rows without a prediction */
+    METRIC_DIVERGED, /* rows whose loss is not finite */
+    METRIC_SPARE,
     METRIC_N
 };
 enum { METRIC_DECLS = 5, METRIC_BINS = 1024 };
@@ -70,8 +72,14 @@ struct metric { /* of one packed model; NaN where it has no meaning or no rows *
 struct metric metrics_read(const struct tensors *ts, const struct shape *sh, uint32_t model,
                            bool held);
 
-/* The packed model with the least held-out loss, else (no held-out rows) the least prequential
- * loss; ties, and no rows at all: lowest. */
+bool metrics_has_diverged(const struct tensors *ts, uint32_t model);
+uint32_t metrics_diverged(const struct tensors *ts, const struct shape *sh); /* how many have */
+
+/* ST_FATAL: all packed models have diverged. */
+MUST enum st metrics_alive(const struct tensors *ts, const struct shape *sh, struct err *e);
+
+/* Of the packed models that have not diverged, the one with the least held-out loss, else (no
+ * held-out rows) the least prequential loss; ties, and no rows at all: lowest. */
 uint32_t metrics_best(const struct tensors *ts, const struct shape *sh);
 
 #endif

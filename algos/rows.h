@@ -39,6 +39,7 @@ struct rows {
     uint32_t n, train; /* train <= n; either may be 0 */
     uint32_t partition, epoch;
     uint64_t batch; /* number of the batch within the epoch, by position */
+    bool last;      /* of its block: the state may be saved once it is learned */
     uint32_t folds; /* rows of fold f are [fold_at[f], fold_at[f + 1]); fold_at[folds] == train */
     const uint32_t *fold_at;
     struct feat in[PORTS_MAX];

@@ -240,6 +240,7 @@ bool batch_next(struct batch *t, struct rows *r)
         .partition = t->partition,
         .epoch = t->epoch,
         .batch = t->number++,
+        .last = left <= t->conf.batch_rows,
         .folds = t->conf.folds,
         .fold_at = t->fold_at,
         .ny = t->s.ny,

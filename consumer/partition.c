@@ -154,6 +154,21 @@ static enum st save_partition(struct worker *w, struct partition *p)
     return letters_each(&p->letters, save_letter, w->cp, w->err);
 }
 
+/* Is the state worth keeping? Finds its changed chunks on the way. */
+static enum st scan_partition(struct worker *w, struct partition *p)
+{
+    uint32_t diverged = metrics_diverged(&p->state, &w->shape);
+
+    TRY(tensors_scan(&p->state, p->hash, p->changed, w->err));
+    TRY(metrics_alive(&p->state, &w->shape, w->err));
+    if (diverged > p->diverged)
+        log_line(LOG_WARN, "packed models diverged; the others go on, and one of them is chosen",
+                 "partition=%" PRIu32 " diverged=%" PRIu32 " of=%" PRIu32, p->p, diverged,
+                 w->shape.models);
+    p->diverged = diverged;
+    return ST_OK;
+}
+
 enum st checkpoint(struct worker *w, bool to_publish)
 {
     uint32_t moved = 0;
@@ -166,7 +181,7 @@ enum st checkpoint(struct worker *w, bool to_publish)
         p->moved |= to_publish && p->unsent;
         if (!p->moved && !p->adopted)
             continue;
-        if (tensors_scan(&p->state, p->hash, p->changed, w->err) != ST_OK) {
+        if (scan_partition(w, p) != ST_OK) {
             stop_partition(w, p);
             continue;
         }

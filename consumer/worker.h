@@ -61,6 +61,7 @@ struct partition {
     const struct record *last; /* last good record of this block within the current poll, or NULL */
     int64_t last_offset;       /* the same, once its poll is over */
     uint64_t last_fingerprint;
+    uint32_t diverged; /* packed models, as last said */
 };
 
 struct trigger {

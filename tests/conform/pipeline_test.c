@@ -2,6 +2,7 @@
  * fails, or diverges meanwhile. */
 #include "tests/conform/support_mill.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { P = 2, N = 30000 };
@@ -239,6 +240,59 @@ static void where_no_state_is_finite_there_is_no_model(void **state)
     assert_int_equal(records[0], 100);
 }
 
+/* Whenever checkpoints fall: before, between and after. */
+static void a_packed_model_that_diverges_is_out_of_the_choice_and_harms_no_other(void **state)
+{
+    static const char *const every[] = {"checkpoint.every=1 rows", "checkpoint.every=9000 rows",
+                                        "checkpoint.every=1h"};
+    struct mill_run r = {.set = {"options.learning_rate=1000,0.01", "options.optimizer=sgd"}};
+    struct mill_part want = {0}, got;
+    uint64_t records[1];
+
+    (void)state;
+    mill_topic("data", 1);
+    mill_put(0, 0, N);
+    for (int i = 0; i < 3; i++) {
+        double *sums;
+        size_t bytes;
+        char name[] = {'j', (char)('0' + i), 0};
+
+        r.name = name;
+        r.set[2] = every[i];
+        mill_trained(&r);
+        assert_int_equal(r.stopped, 0);
+        assert_true(mill_state(name, 0, &got));
+        assert_int_equal(got.trained, N);
+        assert_true(i == 0 || got.digest == want.digest);
+        want = got;
+        sums = mill_tensor(name, 0, "@metric.train", &bytes);
+        assert_int_equal(bytes, 2 * METRIC_N * sizeof *sums);
+        assert_true(sums[METRIC_DIVERGED] > 0);
+        assert_true(sums[METRIC_N + METRIC_DIVERGED] == 0);
+        assert_true(sums[METRIC_N + METRIC_ROWS] == N);
+        free(sums);
+        assert_int_equal(mill_model(name, records, 1), 1);
+        assert_int_equal(records[0], N);
+    }
+}
+
+/* The second long after the first, which has begun anew meanwhile. */
+static void where_all_packed_models_have_diverged_the_partition_stops(void **state)
+{
+    struct mill_run r = {.set = {"options.learning_rate=1000,2.1", "options.optimizer=sgd",
+                                 "checkpoint.every=1 rows"}};
+    struct mill_part got;
+
+    (void)state;
+    mill_topic("data", 1);
+    mill_put(0, 0, N);
+    mill_train(&r);
+    assert_int_equal(r.st, ST_OK);
+    assert_int_equal(r.stopped, 1);
+    assert_true(mill_state("mill", 0, &got));
+    assert_in_range(got.trained, 4096, N - 1);
+}
+
 /* A model that cannot be made yet does not hold up the slots. */
 static void without_anything_to_make_a_model_of_the_slots_are_published(void **state)
 {
@@ -273,6 +327,8 @@ int main(int argc, char **argv)
         TEST(a_last_publish_that_never_succeeds_is_an_error_and_the_next_start_makes_up_for_it),
         TEST(a_state_that_is_not_finite_stops_its_partition_and_no_other),
         TEST(where_no_state_is_finite_there_is_no_model),
+        TEST(a_packed_model_that_diverges_is_out_of_the_choice_and_harms_no_other),
+        TEST(where_all_packed_models_have_diverged_the_partition_stops),
         TEST(without_anything_to_make_a_model_of_the_slots_are_published),
     };
 

@@ -20,6 +20,7 @@ struct subject {      /* what is put to the laws */
     bool sparse;
     bool coarser;   /* a model is less than what update() scores with (fewer centres) */
     bool adds_rows; /* weight 2 is the row twice, and a zero is no entry (linear) */
+    bool diverges;  /* some packed models do: their z and losses need not be finite */
 };
 
 enum { LAB_ROWS = 32 /* most of a batch */, LAB_SHIFT = 6, LAB_SLOTS = 3 };

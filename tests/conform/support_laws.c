@@ -231,7 +231,7 @@ static enum st check_eval(struct lab *l, struct err *why)
 {
     uint32_t n = l->rows.r.n;
 
-    if (l->sh.out == OUT_NONE)
+    if (l->sh.out == OUT_NONE || l->s->diverges)
         return ST_OK;
     for (size_t i = 0; i < (size_t)n * l->sh.zcols; i++)
         if (!isfinite(l->eval.z[i]))

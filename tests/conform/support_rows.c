@@ -227,6 +227,7 @@ const struct rows *rows_make_sized(struct rows_room *m, uint32_t partition, uint
     m->r.train = train;
     m->r.partition = partition;
     m->r.batch = number;
+    m->r.last = true; /* a block of one batch: the laws may save after any */
     m->r.folds = 1;
     m->r.fold_at = m->fold_at;
     m->r.ny = p->ny;

@@ -93,6 +93,7 @@ static void walk(struct block *b, struct batch_conf c, struct seen *seen)
         assert_int_equal(r.batch, 100 + seen->batches);
         assert_true(r.partition == 3 && r.epoch == 1 && r.ny == 1 && r.in[0].d == D);
         assert_true(r.n == c.batch_rows || seen->rows + r.n == b->n);
+        assert_true(r.last == (seen->rows + r.n == b->n));
         assert_int_equal(r.fold_at[r.folds], r.train);
         for (uint32_t i = 0; i < r.n; i++) {
             uint32_t row = (uint32_t)(r.rid[i] >> 16) - 1000;

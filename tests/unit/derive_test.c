@@ -165,6 +165,28 @@ static void a_model_that_is_not_there_is_refused(void **state)
     drop(&w);
 }
 
+static void a_model_that_diverged_is_not_chosen_and_not_given(void **state)
+{
+    struct world w;
+    double *sums;
+
+    (void)state;
+    make(&w, &packed);
+    sums = tensors_find(&w.view, "@metric.held")->f64;
+    sums[1 * METRIC_N + METRIC_DIVERGED] = 1; /* the best one */
+    assert_int_equal(run(&w, &packed), ST_OK);
+    assert_int_equal(w.m.model, 2);
+    assert_true(measure(&w.m, "models_diverged") == 1);
+    tensors_free(&w.model, NULL, NULL);
+    w.o.model = 2;
+    assert_int_equal(run(&w, &packed), ST_BAD_CONFIG);
+    assert_non_null(strstr(w.e.text, "model 2 diverged"));
+    sums[0 * METRIC_N + METRIC_DIVERGED] = sums[2 * METRIC_N + METRIC_DIVERGED] = 1;
+    w.o.model = 0;
+    assert_int_equal(run(&w, &packed), ST_FATAL);
+    drop(&w);
+}
+
 static void an_artefact_of_all_models_has_no_measures_of_one(void **state)
 {
     struct world w;
@@ -215,6 +237,7 @@ int main(void)
         cmocka_unit_test(auto_is_the_best_model_and_is_written_back),
         cmocka_unit_test(a_named_model_brings_its_own_measures),
         cmocka_unit_test(a_model_that_is_not_there_is_refused),
+        cmocka_unit_test(a_model_that_diverged_is_not_chosen_and_not_given),
         cmocka_unit_test(an_artefact_of_all_models_has_no_measures_of_one),
         cmocka_unit_test(errors_of_the_algorithm_and_bad_numbers_are_passed_on),
         cmocka_unit_test(columns_are_numbered_where_there_are_several),

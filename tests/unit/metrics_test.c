@@ -257,6 +257,34 @@ static void the_best_model_is_held_out_first_and_lowest_in_ties(void **state)
     drop(&w);
 }
 
+static void a_model_whose_loss_was_not_finite_has_diverged_for_good(void **state)
+{
+    struct world w;
+    struct err e;
+
+    (void)state;
+    make(&w, OUT_VALUE);
+    for (int i = 0; i < ROWS * 3; i++)
+        w.loss[i] = (float)(i % 3 + 1);
+    w.loss[3 * 5] = INFINITY;
+    w.r.train = 10;
+    metrics_add(&w.ts, &w.sh, &w.r, &w.e);
+    assert_true(metrics_has_diverged(&w.ts, 0) && !metrics_has_diverged(&w.ts, 1));
+    assert_near(metrics_read(&w.ts, &w.sh, 0, false).loss, 1); /* of the rows that have one */
+    assert_near(metrics_read(&w.ts, &w.sh, 0, false).rows, 9);
+    w.loss[3 * 5] = 1;
+    w.loss[3 * 20 + 1] = NAN; /* held out */
+    metrics_add(&w.ts, &w.sh, &w.r, &w.e);
+    assert_int_equal(metrics_diverged(&w.ts, &w.sh), 2);
+    assert_int_equal(metrics_best(&w.ts, &w.sh), 2);
+    assert_int_equal(metrics_alive(&w.ts, &w.sh, &e), ST_OK);
+    w.loss[2] = NAN;
+    metrics_add(&w.ts, &w.sh, &w.r, &w.e);
+    assert_int_equal(metrics_alive(&w.ts, &w.sh, &e), ST_FATAL);
+    assert_non_null(strstr(e.text, "all 3 packed models diverged"));
+    drop(&w);
+}
+
 static void only_what_the_output_has_is_declared(void **state)
 {
     const struct algo unlabelled = {.name = "toy"};
@@ -328,6 +356,7 @@ int main(void)
         cmocka_unit_test(the_baseline_is_the_best_constant),
         cmocka_unit_test(auc_is_the_share_of_pairs_in_order),
         cmocka_unit_test(the_best_model_is_held_out_first_and_lowest_in_ties),
+        cmocka_unit_test(a_model_whose_loss_was_not_finite_has_diverged_for_good),
         cmocka_unit_test(only_what_the_output_has_is_declared),
         cmocka_unit_test(a_tie_predicts_the_lowest_class),
         cmocka_unit_test(without_loss_only_rows_are_counted),

@@ -132,6 +132,7 @@ void rig_rows(struct rig *k, const struct table *t, uint32_t from, uint32_t n, u
     r->n = n;
     r->train = n - held;
     r->batch = from / k->sh.batch_rows;
+    r->last = from + n == t->n;
     r->ny = t->y ? 1 : 0;
     r->y = t->y ? t->y + from : NULL;
     r->weight = t->weight + from;
