@@ -21,7 +21,8 @@
  * Readers beside a writer take no lock and replay the writer's log into their own memory. While
  * they do, the writer may flush that log into a new file, note it in its MANIFEST and delete the
  * log: the reader would miss what was in it. Nothing is deleted before the MANIFEST has grown, so
- * an open during which it did is done again. */
+ * an open during which it did is done again. A file that is missing means damage only if the
+ * MANIFEST stood still over all the tries. */
 
 enum {
     WRITE_BUFFER = 4 << 20,
@@ -243,33 +244,44 @@ static bool manifest_now(const struct rocks *s, char *name, size_t room, off_t *
     return true;
 }
 
+struct moment { /* of a folder's MANIFEST */
+    char name[64];
+    off_t size;
+};
+
+static bool same_moment(const struct moment *a, const struct moment *b)
+{
+    return !strcmp(a->name, b->name) && a->size == b->size;
+}
+
 static enum st open_reader(struct rocks *s, struct err *e)
 {
-    char before[64], after[64], *text = NULL;
-    off_t size, now;
+    struct moment first = {"", 0}, before, after;
+    char *text = NULL;
 
     for (int i = 0; i < READ_TRIES; i++) {
-        bool same;
+        bool still;
 
-        if (!manifest_now(s, before, sizeof before, &size))
+        if (!manifest_now(s, before.name, sizeof before.name, &before.size))
             return fail(e, ST_BAD_CONFIG, "folder %s: %s", s->dir,
                         errno == ENOENT && !access(s->dir, F_OK) ? "holds no state"
                                                                  : strerror(errno));
+        if (i == 0)
+            first = before;
+        s->db = rocksdb_open_for_read_only(s->options, s->dir, 0, &text);
+        still = manifest_now(s, after.name, sizeof after.name, &after.size) &&
+                same_moment(&before, &after);
+        if (still && !text)
+            return ST_OK;
+        if (still &&
+            (!strstr(text, "No such file") || (i == READ_TRIES - 1 && same_moment(&first, &after))))
+            return failed(s, "open", text, e);
+        if (!text)
+            rocksdb_close(s->db);
+        s->db = NULL;
         rocksdb_free(text);
         text = NULL;
-        s->db = rocksdb_open_for_read_only(s->options, s->dir, 0, &text);
-        same = manifest_now(s, after, sizeof after, &now) && !strcmp(before, after) && size == now;
-        if (same && !text)
-            return ST_OK;
-        if (same && !strstr(text, "No such file"))
-            break;
-        if (!text) {
-            rocksdb_close(s->db);
-            s->db = NULL;
-        }
     }
-    if (text)
-        return failed(s, "open", text, e);
     return fail(e, ST_AGAIN, "folder %s changes faster than it can be opened; try again", s->dir);
 }
 
