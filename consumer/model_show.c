@@ -60,7 +60,9 @@ static void show_tensor(const struct tensor *t, FILE *f)
             dtype_name(t->d.dtype), dims, min, max, sum / (double)t->n, zeros);
 }
 
-/* Rows of a [features + 1, classes] matrix named w, by absolute value. */
+/* Rows of a [features + 1, classes] matrix named w, by absolute value. Weight times spread would
+ * say more where columns differ in unit, but spreads are the state's; a model has what score()
+ * needs. */
 static void show_heaviest(const struct model *m, FILE *f)
 {
     const struct tensor *t = tensors_find(&m->tensors, "w");
@@ -68,7 +70,7 @@ static void show_heaviest(const struct model *m, FILE *f)
 
     if (!t || t->d.dtype != DT_F32 || t->d.dim[0] != m->features + 1ull)
         return;
-    fputs("heaviest features"
+    fputs("heaviest features (weight in the input's own units)"
           "\n",
           f);
     for (uint64_t c = 0; c < classes; c++) {
