@@ -11,7 +11,8 @@
 
 static const char *const
     formats[] = {"avro", "csv", "libsvm", NULL},
-    *const from_data[] = {"auto", NULL}, *const to_words[] = {"drop", "dead-letter", NULL},
+    *const framings[] = {"auto", "none", "confluent", NULL}, *const from_data[] = {"auto", NULL},
+    *const to_words[] = {"drop", "dead-letter", NULL},
     *const gap_words[] = {"fail", "continue", NULL}, *const device_words[] = {"auto", "cpu", NULL},
     *const backend_words[] = {"auto", "openblas", "ref", NULL};
 
@@ -31,6 +32,10 @@ static const struct opt job_keys[] = {
      "How a record's value is written.", NULL},
     {"input.schema", OPT_STR, AT(input.schema), "", 0, 0, NULL,
      "File with the Avro schema the records were written with.", NULL},
+    {"input.framing", OPT_ENUM, AT(input.framing), "auto", 0, 0, framings,
+     "Is a schema registry's id (5 bytes) in front of each Avro value? auto: as in the first "
+     "record.",
+     NULL},
     {"input.label", OPT_STR, AT(input.label), "label", 0, 0, NULL, "Field with the label.", NULL},
     {"input.weight", OPT_STR, AT(input.weight), "", 0, 0, NULL, "Field with the weight of a row.",
      NULL},

@@ -27,6 +27,7 @@ struct props { /* librdkafka properties, passed on unchanged */
 };
 
 enum format { FORMAT_AVRO, FORMAT_CSV, FORMAT_LIBSVM };
+enum framing { FRAMING_AUTO, FRAMING_NONE, FRAMING_CONFLUENT };
 
 struct feature { /* "price", or "pixels[784]": an array of that width; width 0: see input.width */
     char name[NAME_MAX_BYTES];
@@ -34,7 +35,8 @@ struct feature { /* "price", or "pixels[784]": an array of that width; width 0: 
 };
 
 struct input {
-    uint32_t format;   /* enum format */
+    uint32_t format;  /* enum format */
+    uint32_t framing; /* enum framing, of avro: is a registry's schema id in front of each value? */
     char schema[4096]; /* path of the writer's schema, as the job file says it, resolved against its
                           folder */
     char label[NAME_MAX_BYTES], weight[NAME_MAX_BYTES], key[NAME_MAX_BYTES],

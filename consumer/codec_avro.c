@@ -2,10 +2,13 @@
  * own plan (avro_plan.h).
  *
  * Framing: a value may have the prefix of schema registries (0, then a 4-byte id). Whether the
- * topic's values have it is seen in the sample, or, where the topic was empty, in the first message
- * that decodes one way (tried without prefix first); then all have to be alike, since a bad value
- * without prefix can look like a good one with it. The id that was seen is the only one accepted:
- * another id is another schema, and this codec has one.
+ * topic's values have it is said by input.framing, or else seen in the sample, or, where the topic
+ * was empty, in the first message that decodes one way (tried without prefix first); then all have
+ * to be alike, since a bad value without prefix can look like a good one with it. The id that was
+ * seen is the only one accepted: another id is another schema, and this codec has one.
+ * It is no part of the decoded fingerprint: it decides which values are good, never what a good one
+ * says; an empty topic has none yet; and to pin it later must not orphan a state. A topic whose
+ * framing changed shows as bad records, which stop the job at its limit.
  *
  * Avro C drops defaults and logical types, so the schema's text is walked beside its tree. */
 #include "consumer/avro_compile.h"
@@ -21,13 +24,12 @@
 
 enum { FRAME_BYTES = 5 };
 
-enum framing { FRAMING_UNKNOWN, FRAMING_NONE, FRAMING_ID };
-
 struct avro {
     struct avro_plan plan;
     struct avro_plan form; /* reads nothing: is a value of this schema at all? */
-    enum framing framing;
+    uint32_t framing;      /* enum framing */
     uint32_t id;
+    bool settled; /* neither framing nor id is to be seen any more */
 };
 
 /* ---- JSON that Avro C has accepted: where a value stands in the text, or NULL ---- */
@@ -408,19 +410,23 @@ static uint32_t frame_id(struct bytes v)
     return (uint32_t)v.p[1] << 24 | (uint32_t)v.p[2] << 16 | (uint32_t)v.p[3] << 8 | v.p[4];
 }
 
-/* Settles the framing by the first value that has the form of the schema, without prefix or with
- * it. */
+/* Settles framing and id by the first value that has the form of the schema, without prefix or with
+ * it, as far as the job leaves it open. */
 static enum bad see_framing(struct avro *s, struct bytes v, uint64_t *count)
 {
-    enum bad bad = avro_plan_measure(&s->form, v, count);
+    enum bad bad = BAD_FRAMING;
 
+    if (s->framing != FRAMING_CONFLUENT)
+        bad = avro_plan_measure(&s->form, v, count);
     if (bad == BAD_NONE) {
         s->framing = FRAMING_NONE;
-    } else if (has_frame(v) && avro_plan_measure(&s->form, without_frame(v), count) == BAD_NONE) {
-        s->framing = FRAMING_ID;
+    } else if (s->framing != FRAMING_NONE && has_frame(v) &&
+               avro_plan_measure(&s->form, without_frame(v), count) == BAD_NONE) {
+        s->framing = FRAMING_CONFLUENT;
         s->id = frame_id(v);
         bad = BAD_NONE;
     }
+    s->settled |= bad == BAD_NONE;
     return bad;
 }
 
@@ -460,18 +466,21 @@ static enum st avro_open(void *self, const struct input *in, bool need_label, st
                          struct decoded *out, struct err *e)
 {
     struct avro_compiler *c = calloc(1, sizeof *c);
+    struct avro *s = self;
     struct avro_tree t = {0};
     enum st st;
 
     if (!c)
         return fail(e, ST_FATAL, "no memory for the schema");
+    s->framing = in->framing;
+    s->settled = in->framing == FRAMING_NONE;
     st = read_schema(in, &t, e);
     if (st == ST_OK)
         st = avro_compile_open(c, t.root, in, need_label, e);
     if (st == ST_OK && c->unknown && !sample.p)
         st = ST_AGAIN;
     if (st == ST_OK)
-        st = compile(self, c, sample, out, e);
+        st = compile(s, c, sample, out, e);
     avro_compile_close(c);
     tree_free(&t);
     free(c);
@@ -500,7 +509,7 @@ static enum bad wrong_frame(const struct avro *s, struct bytes v, char *detail)
                  frame_id(v), s->id);
     else
         snprintf(detail, DETAIL_BYTES,
-                 "the topic began with schema ids in front, this value with '%s': %s",
+                 "the topic's values have a schema id in front, this one begins with '%s': %s",
                  bytes_shown(v.p, v.n < 16 ? v.n : 16, shown), guess);
     return BAD_FRAMING;
 }
@@ -514,10 +523,10 @@ static enum bad avro_decode(void *self, struct bytes key, struct bytes value, in
     CHECK(value.p);
     if (b->key)
         m.key = hash64(key.p, key.n, 0);
-    if (s->framing == FRAMING_UNKNOWN)
+    if (!s->settled)
         (void)see_framing(s, value, NULL);
-    if (s->framing == FRAMING_ID) {
-        if (!has_frame(value) || frame_id(value) != s->id)
+    if (s->framing == FRAMING_CONFLUENT) {
+        if (!has_frame(value) || (s->settled && frame_id(value) != s->id))
             return wrong_frame(s, value, detail);
         m.body = without_frame(value);
     }

@@ -122,6 +122,37 @@ static void without_a_sample_the_first_value_of_the_form_decides(void **state)
     assert_int_equal(av_decode(f), BAD_NONE);
 }
 
+/* One float: 5 zeros and a float are a record with a prefix, or one of another schema. */
+static void the_framing_that_the_job_names_holds_whatever_comes_first(void **state)
+{
+    struct fixture *f = *state;
+
+    av_fields(f, "{\"name\":\"f\",\"type\":\"float\"}");
+    f->in.framing = FRAMING_NONE;
+    put_frame(f, 9), av_float(f, 1);
+    av_ready(f); /* the sample has the prefix */
+    put_frame(f, 9), av_float(f, 1);
+    assert_int_equal(av_decode(f), BAD_TRAILING);
+    av_float(f, 2);
+    assert_int_equal(av_decode(f), BAD_NONE);
+
+    f->in.framing = FRAMING_CONFLUENT;
+    for (int i = 0; i < 2; i++) {
+        if (i)
+            av_float(f, 1);
+        av_ready(f); /* without a sample, and with one that has none */
+        av_float(f, 2);
+        assert_int_equal(av_decode(f), BAD_FRAMING);
+        put_frame(f, 7), av_text(f, "long"); /* of another schema: its id says nothing */
+        assert_int_not_equal(av_decode(f), BAD_NONE);
+        put_frame(f, 9), av_float(f, 3);
+        assert_int_equal(av_decode(f), BAD_NONE);
+        put_frame(f, 7), av_float(f, 3);
+        assert_int_equal(av_decode(f), BAD_FRAMING);
+        av_row_is(f, 0, (float[]){3});
+    }
+}
+
 static void what_is_too_short_or_too_long_is_told_apart(void **state)
 {
     struct fixture *f = *state;
@@ -308,6 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         AVRO_TEST(arrays_take_their_width_from_job_or_sample),
         AVRO_TEST(the_registry_prefix_is_accepted),
+        AVRO_TEST(the_framing_that_the_job_names_holds_whatever_comes_first),
         AVRO_TEST(without_a_sample_the_first_value_of_the_form_decides),
         AVRO_TEST(what_is_too_short_or_too_long_is_told_apart),
         AVRO_TEST(hostile_messages_cost_no_time_and_no_stack),
