@@ -330,7 +330,8 @@ class Trainer:
             code = self.process.wait(timeout * SLOWER)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            raise AssertionError(f"still running after {timeout * SLOWER} s:\n{self.text}") from None
+            raise AssertionError(
+                f"still running after {timeout * SLOWER} s:\n{self.text}") from None
         self.reader.join(10)
         self.process.stderr.close()
         return code
@@ -345,35 +346,63 @@ class Trainer:
         return self
 
 
-def cpu(process):
-    """Seconds that its one working thread has had of a processor: how far it is, whatever else the
-    machine does."""
-    try:
-        with open(f"/proc/{process.pid}/schedstat", encoding="ascii") as f:
-            return int(f.read().split()[0]) / 1e9
-    except OSError:
-        return 1e9  # it has ended
+class Time:
+    """Kills by the processor time of the one working thread: at any instant, but only about where
+    they were meant to land."""
+
+    def __init__(self, job):
+        """Trains it undisturbed: seconds of work until it trains, and in all."""
+        t, self.start, self.all = job.train(), 0, 0
+        while t.process.poll() is None:
+            self.all = max(self.all, self.had(t) % 1e9)
+            self.start = self.start or self.all * ("rows/s" in t.text)
+            time.sleep(0.01)
+        t.done()
+
+    @staticmethod
+    def had(t):
+        try:
+            with open(f"/proc/{t.process.pid}/schedstat", encoding="ascii") as f:
+                return int(f.read().split()[0]) / 1e9
+        except OSError:
+            return 1e9  # it has ended
+
+    def killed(self, job, until, *flags):
+        """The trainer's exit code, and what it said."""
+        t = job.train(*flags)
+        while t.process.poll() is None and self.had(t) < until:
+            time.sleep(0.001)
+        return t.kill(), t.text
 
 
-Work = namedtuple("Work", "start all")
+class Instants:
+    """Kills by the writes and syncs of the process (tests/tools/kill_at.c): whatever the machine
+    does meanwhile, they land where they were meant to."""
 
+    PROGRAM = os.path.join(os.environ["MILLRACE_BUILD"], "millrace_kill_at")
 
-def measured(job):
-    """Trains undisturbed: seconds of work until it trains, and in all."""
-    t, start, work = job.train(), 0, 0
-    while t.process.poll() is None:
-        work = max(work, cpu(t.process) % 1e9)
-        start = start or work * ("rows/s" in t.text)
-        time.sleep(0.01)
-    t.done()
-    return Work(start, work)
+    def __init__(self, job):
+        """Trains it undisturbed: instants until it trains, and in all."""
+        count = job.folder / f"{job.name}.instants"
+        job.train(program=self.PROGRAM, env={**os.environ, "KILL_AT_COUNT": str(count)}).done()
+        self.start, training = map(int, count.read_text(encoding="ascii").split())
+        self.all = self.start + training
+        assert self.start and training
+
+    def killed(self, job, until, *flags):
+        """A later start has fewer instants than the first one; training counts from its own
+        beginning."""
+        at = {"KILL_AT": until} if until < self.start else {"KILL_AT_TRAINING": until - self.start}
+        t = job.train(*flags, program=self.PROGRAM,
+                      env={**os.environ, **{k: str(int(v) + 1) for k, v in at.items()}})
+        return t.ended(), t.text
 
 
 def killed(make, records, kills, work, seed):
     """A job, trained to the end with that many SIGKILLs that land in training, at random instants,
-    and how many more came in the start or before the first checkpoint. work: of an undisturbed run.
-    Delays are shares of the work that is left; should it end too soon nevertheless (a machine that
-    lets us wait), another job does it at half the pace. make(i) is the i-th job."""
+    and how many more came in the start or before the first checkpoint. work: Time or Instants of an
+    undisturbed run. Delays are shares of the work that is left; should it end too soon nevertheless
+    (a machine that lets us wait), another job does it at half the pace. make(i) is the i-th job."""
     for attempt in range(8):
         job, g, start = make(attempt), random.Random(seed + attempt), work.start
         landed = others = learned = 0
@@ -383,12 +412,9 @@ def killed(make, records, kills, work, seed):
             until = g.uniform(0, start)
             if not in_start:
                 until = (work.start if learned else start) + g.uniform(0, left) / 2 ** attempt
-            t = job.train("--quiet") if g.random() < 0.3 else job.train()
-            while t.process.poll() is None and cpu(t.process) < until:
-                time.sleep(0.001)
-            code = t.kill()
+            code, text = work.killed(job, until, *["--quiet"][:g.random() < 0.3])
             if code != -signal.SIGKILL:
-                assert code == 0, f"after {landed} kills: exit {code}\n{t.text}"
+                assert code == 0, f"after {landed} kills: exit {code}\n{text}"
                 break
             learned = job.learned()
             if not in_start and 0 < learned < records:
@@ -396,7 +422,7 @@ def killed(make, records, kills, work, seed):
             else:
                 others += 1
                 start *= 1 if learned or in_start else 1.2  # no checkpoint yet
-            assert others < 10 * kills, "it does not come to train:\n" + t.text
+            assert others < 10 * kills, "it does not come to train:\n" + text
         if landed == kills:
             job.train().done()
             return job, others

@@ -23,7 +23,7 @@ class Killed(unittest.TestCase):
         for at in (cls.kafka, cls.local):
             at.put("rows", PARTITIONS, cls.rows, KEEP)
         cls.calm = jobs.Job(cls.tmp, cls.kafka, "calm", "rows", jobs.DENSE)
-        cls.work = jobs.measured(cls.calm)
+        cls.work = jobs.Time(cls.calm)
 
     @classmethod
     def tearDownClass(cls):
