@@ -215,10 +215,7 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
         return ST_OK;
     case REC_ERROR:
         if (r->reason == BROKER_ERR_TOPIC_GONE)
-            return fail(w->err, ST_BAD_CONFIG,
-                        "topic %s is gone (deleted or re-created) while it was read. Reset the "
-                        "job, or give it a new name",
-                        w->job->topic);
+            return topic_gone(w);
         return ST_OK;
     case REC_DATA:
         break;

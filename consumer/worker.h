@@ -146,6 +146,7 @@ void shape_batch(struct shape *sh,
 /* topics.c: creates what is absent and refuses what would lose slots: wrong cleanup.policy, too few
  * partitions, too small messages. */
 MUST enum st topics_ready(struct worker *w);
+MUST enum st topic_gone(struct worker *w); /* says so of the data topic */
 
 /* restore.c: local state or slot, whichever has the greater position, for the partitions just
  * assigned; then the empty slot of new ones, and where to read on. ST_REVOKED: the group moved on
