@@ -61,9 +61,9 @@ class Zombie(unittest.TestCase):
         cls.folder.__exit__(None, None, None)
 
     @classmethod
-    def job(cls, name, worker):
+    def job(cls, name, worker, place=None):
         (cls.tmp / worker).mkdir(exist_ok=True)
-        return jobs.Job(cls.tmp / worker, cls.kafka, name, "rows", jobs.DENSE,
+        return jobs.Job(cls.tmp / worker, place or cls.kafka, name, "rows", jobs.DENSE,
                         state=cls.tmp / worker / f"{name}.state")
 
     def stopped(self, process, seconds=30):
@@ -76,9 +76,9 @@ class Zombie(unittest.TestCase):
             time.sleep(0.01)
         self.fail("it does not freeze")
 
-    def takeover(self, name, program):
+    def takeover(self, name, program, place=None):
         """The first worker freezes, the second takes all and ends the job, the first wakes."""
-        first, second = self.job(name, "a"), self.job(name, "b")
+        first, second = self.job(name, "a", place), self.job(name, "b", place)
         zombie = first.train(program=program)
         if program == jobs.MILLRACE:
             zombie.until("rows/s")
@@ -123,7 +123,9 @@ class Zombie(unittest.TestCase):
 
     def test_offsets_before_slots_would_be_seen(self):
         name = "control"
-        _, _, zombie, before = self.takeover(name, self.program("millrace_mutant_offsets_first"))
+        place = jobs.Kafka(self.broker, {**PROPS, "transaction.timeout.ms": 300_000})
+        _, _, zombie, before = self.takeover(name, self.program("millrace_mutant_offsets_first"),
+                                             place)  # its transaction outlives the second worker
         deadline = time.monotonic() + 60 * jobs.SLOWER
         while len(list(manifests(self.kafka, name + ".params"))) == len(before):
             self.assertLess(time.monotonic(), deadline, zombie.text)
