@@ -103,6 +103,8 @@ struct broker {
     /* Connects and proves it: the cluster answered. */
     MUST enum st (*open)(void *b, const struct broker_conf *c, struct err *e);
     void (*close)(void *b);
+    /* Bytes that an open broker takes, with one consumer of so large a queue. */
+    uint64_t (*memory_bytes)(const void *b, uint64_t queue_bytes);
     /* A name that is the same as long as it is the same cluster. Borrowed until close. */
     const char *(*cluster)(void *b);
     MUST enum st (*topic)(void *b, const char *name, struct topic_info *out,

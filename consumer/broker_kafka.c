@@ -457,6 +457,12 @@ static const char *kafka_cluster(void *self)
     return b->cluster;
 }
 
+static uint64_t kafka_memory(const void *self, uint64_t queue)
+{
+    (void)self;
+    return queue;
+}
+
 const struct broker broker_kafka = {
     .name = "kafka",
     .summary = "a Kafka cluster, by librdkafka; every property of it passes through",
@@ -465,6 +471,7 @@ const struct broker broker_kafka = {
     .producer_bytes = sizeof(struct kafka_producer),
     .open = kafka_open,
     .close = kafka_close,
+    .memory_bytes = kafka_memory,
     .cluster = kafka_cluster,
     .topic = kafka_topic,
     .topic_create = kafka_topic_create,

@@ -8,7 +8,8 @@ const uint32_t broker_count = sizeof broker_list / sizeof *broker_list;
 static void broker_check(const struct broker *t)
 {
     CHECK(t->name && t->summary && t->broker_bytes && t->consumer_bytes && t->producer_bytes);
-    CHECK(t->open && t->close && t->cluster && t->topic && t->topic_create && t->topic_delete);
+    CHECK(t->memory_bytes && t->open && t->close && t->cluster && t->topic && t->topic_create &&
+          t->topic_delete);
     CHECK(t->partitions_add && t->watermarks && t->committed);
     CHECK(t->consumer_open && t->consumer_close && t->consumer_poll && t->consumer_release);
     CHECK(t->consumer_header && t->consumer_event && t->consumer_assign && t->consumer_seek);

@@ -431,6 +431,13 @@ static const char *cluster(void *self)
     return b->cluster;
 }
 
+static uint64_t memory_bytes(const void *self, uint64_t queue)
+{
+    const struct local *b = self;
+
+    return local_buffer_bytes(queue) + b->env.store->memory_bytes(STORE_BULK, 0);
+}
+
 const struct broker broker_local = {
     .name = "local",
     .summary =
@@ -440,6 +447,7 @@ const struct broker broker_local = {
     .producer_bytes = sizeof(struct local_producer),
     .open = open_here,
     .close = local_close,
+    .memory_bytes = memory_bytes,
     .cluster = cluster,
     .topic = topic_info,
     .topic_create = topic_create,

@@ -348,6 +348,7 @@ struct local_consumer {
     struct local_member member;
 };
 
+size_t local_buffer_bytes(uint64_t queue);
 MUST enum st local_consumer_open(void *c, void *b, const struct consumer_conf *conf, struct err *e);
 void local_consumer_close(void *c);
 MUST enum st local_consumer_poll(void *c, struct record *out, uint32_t max, int timeout_ms,

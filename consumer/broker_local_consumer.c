@@ -27,10 +27,14 @@ static enum st subscribe(struct local_consumer *c, const struct consumer_conf *c
     return ST_OK;
 }
 
-static enum st make_buffer(struct local_consumer *c, uint64_t bytes, struct err *e)
+size_t local_buffer_bytes(uint64_t queue)
 {
-    bytes = bytes > BUFFER_MOST ? BUFFER_MOST : bytes;
-    c->buffer.cap = bytes < BUFFER_LEAST ? BUFFER_LEAST : (size_t)bytes;
+    return queue < BUFFER_LEAST ? BUFFER_LEAST : queue > BUFFER_MOST ? BUFFER_MOST : (size_t)queue;
+}
+
+static enum st make_buffer(struct local_consumer *c, uint64_t queue, struct err *e)
+{
+    c->buffer.cap = local_buffer_bytes(queue);
     c->turn_bytes = c->buffer.cap / TURNS;
     if (!(c->buffer.p = malloc(c->buffer.cap)))
         return fail(e, ST_FATAL, "no memory for a buffer of %zu bytes", c->buffer.cap);

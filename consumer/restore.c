@@ -2,6 +2,7 @@
  * greater position; the local one where they are equal. New partitions get their range [begin, end)
  * fixed in an empty slot before any training, else two owners could fix two ends. */
 #include "config/base/log.h"
+#include "config/base/memory.h"
 #include "consumer/slot_reader.h"
 #include "consumer/snapshot.h"
 #include "consumer/worker.h"
@@ -329,5 +330,6 @@ enum st restore_partitions(struct worker *w, const struct start *assigned, uint3
         fresh |= w->part[s[i].partition].moved;
     if (fresh)
         TRY(publish_ends(w));
+    memory_reserve(w->heap_bytes);
     return read_on(w, s, n);
 }

@@ -16,7 +16,10 @@
 enum {
     SAMPLE_WAIT_MS = 10000,
     SAMPLE_POLL_MS = 100,
-    PROGRAM_BYTES = 32 << 20 /* code, libraries and their threads */
+    /* Measured: code and libraries; what these, their threads and the clients hold before the first
+     * record. */
+    CODE_BYTES = 20 << 20,
+    PROGRAM_BYTES = CODE_BYTES + (12 << 20)
 };
 
 /* Of fetched records. Measured: a larger queue makes nothing faster, for its records leave the
@@ -217,6 +220,12 @@ static struct checkpoint_conf store_conf(const struct worker *w, const char *dir
                                     .dead_bytes_max = (size_t)w->partitions * LETTERS_BYTES * 2};
 }
 
+/* What is larger is mapped, and takes memory as it is touched. */
+static uint64_t in_heap(uint64_t bytes)
+{
+    return bytes < HEAP_LARGEST ? bytes : 0;
+}
+
 /* Start-up says what each part takes; the sum is the promise. Dead letters take memory only where
  * there are any, so they stand apart. */
 static enum st memory_plan(struct worker *w)
@@ -225,26 +234,30 @@ static enum st memory_plan(struct worker *w)
     uint64_t block = block_bytes(&w->decoded->shape), state = w->declared.bytes;
     uint64_t batch = batch_bytes(&w->decoded->shape, &w->batch.conf) + w->work.bytes;
     uint64_t letters = (uint64_t)w->partitions * LETTERS_BYTES, store, all;
+    uint64_t broker = w->br->memory_bytes(w->b, w->queue_bytes);
     const double mb = 1e6;
 
     quiet.dead_bytes_max = 0;
     store = checkpoint_memory(&quiet, w->partitions * state);
-    all = w->partitions * (state + block) + w->queue_bytes + w->view.bytes + batch + store +
-          PROGRAM_BYTES;
+    all = w->partitions * (state + block) + broker + w->view.bytes + batch + store + PROGRAM_BYTES;
+    w->heap_bytes = w->partitions * (in_heap(state) + in_heap(block)) + broker +
+                    in_heap(w->view.bytes) + quiet.store->memory_bytes(quiet.flags, 0) +
+                    PROGRAM_BYTES - CODE_BYTES;
     log_line(LOG_INFO, "memory",
              "partitions=%" PRIu32 " state_MB=%.1f block_MB=%.1f batch_and_work_MB=%.1f "
-             "view_MB=%.1f queue_MB=%.0f store_MB=%.0f program_MB=%.0f total_MB=%.0f "
+             "view_MB=%.1f broker_MB=%.0f store_MB=%.0f program_MB=%.0f total_MB=%.0f "
              "dead_letters_at_most_MB=%.0f",
              w->partitions, (double)state / mb, (double)block / mb, (double)batch / mb,
-             (double)w->view.bytes / mb, (double)w->queue_bytes / mb, (double)store / mb,
+             (double)w->view.bytes / mb, (double)broker / mb, (double)store / mb,
              PROGRAM_BYTES / mb, (double)all / mb, (double)letters / mb);
     if (all > w->memory_max)
-        return fail(w->err, ST_BAD_CONFIG,
-                    "this job needs %.0f MB (%" PRIu32
-                    " partitions of %.1f MB state and %.1f MB block, %.0f MB queue), memory_max is "
-                    "%.0f MB: fewer models, a smaller width, or more memory",
-                    (double)all / mb, w->partitions, (double)state / mb, (double)block / mb,
-                    (double)w->queue_bytes / mb, (double)w->memory_max / mb);
+        return fail(
+            w->err, ST_BAD_CONFIG,
+            "this job needs %.0f MB (%" PRIu32
+            " partitions of %.1f MB state and %.1f MB block, %.0f MB broker), memory_max is "
+            "%.0f MB: fewer models, a smaller width, or more memory",
+            (double)all / mb, w->partitions, (double)state / mb, (double)block / mb,
+            (double)broker / mb, (double)w->memory_max / mb);
     return ST_OK;
 }
 

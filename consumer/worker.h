@@ -92,6 +92,7 @@ struct worker {
     struct checkpoint *cp;
     uint64_t fingerprint;             /* of the job: all that shapes state bytes */
     uint64_t memory_max, queue_bytes; /* of the whole process; of fetched records */
+    uint64_t heap_bytes;              /* of that, what is allocated in small pieces */
     uint32_t partitions;              /* of the data topic */
     struct partition *part;           /* [partitions] */
     struct record *rec;               /* [POLL_RECORDS_MAX] of the current poll */

@@ -95,7 +95,7 @@ size_t checkpoint_memory(const struct checkpoint_conf *c, size_t state_bytes)
 {
     return sizeof(struct checkpoint) + c->store->self_bytes + arena_bytes(c) +
            changes_of(c) * sizeof(struct change) +
-           c->store->memory_bytes(state_bytes + arena_bytes(c));
+           c->store->memory_bytes(c->flags, state_bytes + arena_bytes(c));
 }
 
 /* ---- open ---- */

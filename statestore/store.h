@@ -38,15 +38,15 @@ struct change {
 };
 
 /* Opens beside a running writer, without its lock and without writing anything; sees what was there
- * at open. STORE_BULK: for gigabytes, with four times the buffers; memory_bytes is without. */
+ * at open. STORE_BULK: for gigabytes, with four times the buffers. */
 enum { STORE_READ_ONLY = 1, STORE_BULK = 2 };
 
 struct store {
     const char *name, *summary;
     size_t self_bytes;
-    /* Bytes an open store takes if no batch is larger than batch_max (0: as much as is put into
-     * it). */
-    size_t (*memory_bytes)(size_t batch_max);
+    /* Bytes a store opened with these flags takes if no batch is larger than batch_max (0: as much
+     * as is put into it). */
+    size_t (*memory_bytes)(uint32_t flags, size_t batch_max);
     /* Makes the last folder of the path if need be. */
     MUST enum st (*open)(void *self, const char *dir, uint32_t flags, struct err *e);
     void (*close)(void *self);

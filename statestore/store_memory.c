@@ -187,8 +187,9 @@ full:
     return fail(e, ST_FATAL, "store in memory: no memory for a batch of %zu bytes and more", bytes);
 }
 
-static size_t memory_bytes(size_t batch_max)
+static size_t memory_bytes(uint32_t flags, size_t batch_max)
 {
+    (void)flags;
     (void)batch_max;
     return 0;
 }

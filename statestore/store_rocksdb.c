@@ -90,9 +90,14 @@ static void rocks_close(void *self)
     memset(s, 0, sizeof *s);
 }
 
+static size_t factor_of(uint32_t flags)
+{
+    return flags & STORE_BULK ? BULK : 1;
+}
+
 static void make_options(struct rocks *s, uint32_t flags)
 {
-    size_t factor = flags & STORE_BULK ? BULK : 1;
+    size_t factor = factor_of(flags);
     rocksdb_cache_t *cache = rocksdb_cache_create_lru(factor * BLOCK_CACHE);
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
 
@@ -417,11 +422,11 @@ static enum st rocks_write(void *self, const struct change *c, uint32_t n, bool 
 
 /* The batch under construction, whose buffer is kept between writes; two write buffers, which a
  * batch enters whole; the block cache; files and threads. */
-static size_t rocks_memory(size_t batch_max)
+static size_t rocks_memory(uint32_t flags, size_t batch_max)
 {
-    size_t buffer = batch_max > WRITE_BUFFER ? batch_max : WRITE_BUFFER;
+    size_t factor = factor_of(flags), buffer = factor * WRITE_BUFFER;
 
-    return batch_max + 2 * buffer + BLOCK_CACHE + FILES;
+    return batch_max + 2 * (batch_max > buffer ? batch_max : buffer) + factor * BLOCK_CACHE + FILES;
 }
 
 const struct store store_rocksdb = {

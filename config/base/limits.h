@@ -25,6 +25,7 @@ enum {
     JOB_FILE_BYTES_MAX = 1 << 20,
     POLL_RECORDS_MAX = 4096, /* records of one poll */
     HEADERS_MAX = 8,
+    HEAP_LARGEST = 5 << 19, /* what is larger is mapped, and given back when freed */
     CLASS_NAME_BYTES = 64
 };
 

@@ -32,8 +32,8 @@ LIBRARIES = (  # name, headers, layer that may own it (None: any)
 STANDARD = re.compile(  # C11, POSIX, Linux
     r"(assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal|"
     r"stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|"
-    r"threads|time|dirent|dlfcn|fcntl|fnmatch|ftw|getopt|glob|poll|pthread|pwd|sched|termios|"
-    r"unistd|elf|immintrin|(arpa|netinet|net|sys|linux)/\w+|netdb)\.h")
+    r"threads|time|dirent|dlfcn|fcntl|fnmatch|ftw|getopt|glob|malloc|poll|pthread|pwd|sched|"
+    r"termios|unistd|elf|immintrin|(arpa|netinet|net|sys|linux)/\w+|netdb)\.h")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 
 
