@@ -57,7 +57,7 @@ struct kafka_consumer {
     rd_kafka_topic_t **topic; /* [topics_n], in the order of consumer_conf.topics */
     uint32_t topics_n;
     rd_kafka_message_t **held; /* [POLL_RECORDS_MAX], released by the next poll */
-    uint32_t held_n;
+    uint32_t held_n, poll_max; /* poll_max: records of the next poll at most */
     rd_kafka_consumer_group_metadata_t *captured; /* R1 */
     enum group_event event;                       /* of the last poll */
     bool revoking;      /* the library waits for consumer_assign with none */

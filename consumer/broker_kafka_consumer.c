@@ -4,12 +4,15 @@
  *
  * Memory. What the fetcher has read ahead lies in one queue, limited by bytes of values and by
  * number of messages (librdkafka counts no keys and none of its own 300 bytes or so a message, so
- * both limits are set from queue_bytes). When a limit is met, librdkafka 2.0.2 puts its broker
- * thread to sleep for up to a second, however soon the queue is empty; the property for that pause
- * came with 2.2. So there we wake the thread: see nudge(). */
+ * both limits are set from queue_bytes). What a poll has taken stands beside that, for the fetcher
+ * fills the queue again: it is limited by how large the records of the last poll were. When a limit
+ * is met, librdkafka 2.0.2 puts its broker thread to sleep for up to a second, however soon the
+ * queue is empty; the property for that pause came with 2.2. So there we wake the thread: see
+ * nudge(). */
 #include "consumer/broker_kafka.h"
 
 #include "config/base/clock.h"
+#include "config/base/limits.h"
 #include "config/base/log.h"
 
 #include <stdio.h>
@@ -18,7 +21,10 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { MESSAGE_OVERHEAD = 320, NUDGE_US = 5000, FETCH_PART = 8 };
+enum { MESSAGE_OVERHEAD = 320, NUDGE_US = 5000, FETCH_PART = 8, FETCH_MOST = 2 << 20 };
+enum { POLL_FIRST = 256 }; /* records, until their size is known */
+
+static_assert((int)FETCH_MOST < (int)HEAP_LARGEST, "mapping and unmapping every answer costs more");
 
 /* "CGMDv2:", int32 generation in the machine's order, group NUL, member NUL, ... */
 bool kafka_membership(const rd_kafka_consumer_group_metadata_t *m)
@@ -147,15 +153,14 @@ static struct sizes queue_sizes(uint64_t bytes)
 {
     uint64_t values = within(1 << 20, bytes / 2, (uint64_t)2097151 << 10);
     uint64_t messages = within(1000, bytes / 2 / MESSAGE_OVERHEAD, 10000000);
-    uint64_t fetch = within(1 << 20, values / FETCH_PART, 50 << 20);
+    uint64_t fetch = within(1 << 20, values / FETCH_PART, FETCH_MOST);
     struct sizes s;
 
     CHECK(fetch <= values);
     snprintf(s.messages, sizeof s.messages, "%llu", (unsigned long long)messages);
     snprintf(s.values_kib, sizeof s.values_kib, "%llu", (unsigned long long)(values >> 10));
     snprintf(s.fetch, sizeof s.fetch, "%llu", (unsigned long long)fetch);
-    snprintf(s.fetch_partition, sizeof s.fetch_partition, "%llu",
-             (unsigned long long)within(1 << 20, fetch, 4 << 20));
+    snprintf(s.fetch_partition, sizeof s.fetch_partition, "%llu", (unsigned long long)fetch);
     return s;
 }
 
@@ -237,6 +242,7 @@ enum st kafka_consumer_open(void *self, void *broker, const struct consumer_conf
     CHECK(!c->rk && conf->topics_n > 0);
     CHECK(!conf->group == !conf->instance); /* membership is always static */
     c->b = b;
+    c->poll_max = POLL_FIRST;
     c->notes.owner = c;
     c->grouped = conf->group != NULL;
     c->read_uncommitted = conf->read_uncommitted;
@@ -312,12 +318,26 @@ void kafka_consumer_close(void *self)
 
 /* Polling */
 
+/* So many records as one answer of a broker may have bytes. */
+static void limit_next_poll(struct kafka_consumer *c)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < c->held_n; i++)
+        bytes += c->held[i]->len + c->held[i]->key_len;
+    if (bytes)
+        c->poll_max =
+            (uint32_t)within(1, (uint64_t)FETCH_MOST * c->held_n / bytes, POLL_RECORDS_MAX);
+}
+
 /* Takes what is there; if that is nothing, waits for the first record and takes what came with it.
  * (One blocking call for the whole array would wait out its time for the last record of it.) */
 static void take(struct kafka_consumer *c, uint32_t max, int timeout_ms)
 {
-    ssize_t n = rd_kafka_consume_batch_queue(c->queue, 0, c->held, max);
+    ssize_t n;
 
+    max = max < c->poll_max ? max : c->poll_max;
+    n = rd_kafka_consume_batch_queue(c->queue, 0, c->held, max);
     nudge(c);
     if (n == 0 && c->event == GROUP_NONE && timeout_ms > 0) {
         n = rd_kafka_consume_batch_queue(c->queue, timeout_ms, c->held, 1);
@@ -328,6 +348,7 @@ static void take(struct kafka_consumer *c, uint32_t max, int timeout_ms)
     }
     c->held_n = n > 0 ? (uint32_t)n : 0;
     CHECK(c->held_n <= max);
+    limit_next_poll(c);
 }
 
 /* An error in the place of a record. *keep: it is one for the caller. */
