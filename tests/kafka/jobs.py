@@ -120,19 +120,22 @@ def poisoned(records, share, seed, nulls=20):
 class Place:
     """Where topics are; spec as the tool wants it, lines as a job file does."""
 
-    def put(self, topic, partitions, records, config=None, transactions=False):
+    def put(self, topic, partitions, records, config=None, times=1, transactions=False):
+        """times: all of them again and again."""
         frames = []
         for r in records:
             frames.append(struct.pack("<iqii", r.partition, r.timestamp,
                                       -1 if r.key is None else len(r.key),
                                       -1 if r.value is None else len(r.value))
                           + (r.key or b"") + (r.value or b""))
-        p = subprocess.run([RECORDS, "put-transactions" if transactions else "put", self.spec,
-                            topic, str(partitions),
-                            *(f"{k}={v}" for k, v in (config or {}).items())],
-                           input=b"".join(frames), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           check=False, timeout=120 * SLOWER)
-        assert p.returncode == 0, p.stdout.decode()
+        p = subprocess.Popen([RECORDS, "put-transactions" if transactions else "put", self.spec,
+                              topic, str(partitions),
+                              *(f"{k}={v}" for k, v in (config or {}).items())],
+                             stdin=subprocess.PIPE, preexec_fn=die_with_parent)
+        with p.stdin:
+            for _ in range(times):
+                p.stdin.write(b"".join(frames))
+        assert p.wait(120 * SLOWER) == 0, "see above"
 
     def delete(self, topic):
         run(RECORDS, "delete", self.spec, topic)
