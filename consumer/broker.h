@@ -145,8 +145,11 @@ struct broker {
      * may grow), with none after REVOKED or LOST. */
     MUST enum st (*consumer_assign)(void *c, const struct start *s, uint32_t n, struct err *e);
     /* Reads partition on from offset; records fetched before are dropped. Of a partition that is
-     * being read: after REC_RESET use consumer_assign. */
+     * being read, paused or not: after REC_RESET use consumer_assign. */
     MUST enum st (*consumer_seek)(void *c, struct start s, struct err *e);
+    /* Reads nothing more of a partition that is being read, until consumer_seek or consumer_assign;
+     * what was fetched is dropped. s.offset is not used. */
+    MUST enum st (*consumer_pause)(void *c, struct start s, struct err *e);
 
     /* id NULL: idempotent, no transactions. With an id: fences every older producer of that id and
      * ends what it left open. */

@@ -487,6 +487,7 @@ const struct broker broker_kafka = {
     .consumer_event = kafka_consumer_event,
     .consumer_assign = kafka_consumer_assign,
     .consumer_seek = kafka_consumer_seek,
+    .consumer_pause = kafka_consumer_pause,
     .producer_open = kafka_producer_open,
     .producer_close = kafka_producer_close,
     .producer_begin = kafka_producer_begin,

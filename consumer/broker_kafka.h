@@ -58,6 +58,7 @@ struct kafka_consumer {
     uint32_t topics_n;
     rd_kafka_message_t **held; /* [POLL_RECORDS_MAX], released by the next poll */
     uint32_t held_n, poll_max; /* poll_max: records of the next poll at most */
+    uint64_t *paused;          /* [topics_n * PARTITIONS_MAX / 64] bits */
     rd_kafka_consumer_group_metadata_t *captured; /* R1 */
     enum group_event event;                       /* of the last poll */
     bool revoking;      /* the library waits for consumer_assign with none */
@@ -140,6 +141,7 @@ bool kafka_consumer_header(void *self, const struct record *r, uint32_t i, struc
 enum group_event kafka_consumer_event(void *self, const struct start **partitions, uint32_t *n);
 MUST enum st kafka_consumer_assign(void *self, const struct start *s, uint32_t n, struct err *e);
 MUST enum st kafka_consumer_seek(void *self, struct start s, struct err *e);
+MUST enum st kafka_consumer_pause(void *self, struct start s, struct err *e);
 
 MUST enum st kafka_producer_open(void *self, void *broker, const char *id,
                                  const char *const *topics, uint32_t topics_n, struct err *e);

@@ -263,7 +263,8 @@ enum st kafka_consumer_open(void *self, void *broker, const struct consumer_conf
     c->held = calloc(POLL_RECORDS_MAX, sizeof *c->held);
     c->list = calloc((size_t)conf->topics_n * PARTITIONS_MAX, sizeof *c->list);
     c->topic = calloc(conf->topics_n, sizeof *c->topic);
-    CHECK(c->queue && c->held && c->list && c->topic);
+    c->paused = calloc(conf->topics_n * PARTITIONS_MAX / 64, sizeof *c->paused);
+    CHECK(c->queue && c->held && c->list && c->topic && c->paused);
     for (; c->topics_n < conf->topics_n; c->topics_n++) {
         c->topic[c->topics_n] = rd_kafka_topic_new(c->rk, conf->topics[c->topics_n], NULL);
         CHECK(c->topic[c->topics_n]);
@@ -312,6 +313,7 @@ void kafka_consumer_close(void *self)
     kafka_destroy(c->rk);
     free(c->topic);
     free(c->held);
+    free(c->paused);
     free(c->list);
     memset(c, 0, sizeof *c);
 }
@@ -515,6 +517,41 @@ static enum st explicit_offset(struct kafka_consumer *c, const struct start *s, 
     return ST_OK;
 }
 
+/* The library is told only of changes: each raises a version barrier of its own. */
+static enum st pausing(struct kafka_consumer *c, struct start s, bool pause, struct err *e)
+{
+    uint32_t at = s.topic * PARTITIONS_MAX + (uint32_t)s.partition;
+    uint64_t *bits = &c->paused[at >> 6], bit = (uint64_t)1 << (at & 63);
+    rd_kafka_topic_partition_list_t *one;
+    rd_kafka_resp_err_t code;
+
+    CHECK(s.topic < c->topics_n && s.partition >= 0 && s.partition < PARTITIONS_MAX);
+    if (!(*bits & bit) == !pause)
+        return ST_OK;
+    one = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(one, rd_kafka_topic_name(c->topic[s.topic]), s.partition);
+    code = pause ? rd_kafka_pause_partitions(c->rk, one) : rd_kafka_resume_partitions(c->rk, one);
+    if (!code)
+        code = one->elems[0].err;
+    rd_kafka_topic_partition_list_destroy(one);
+    if (code)
+        return kafka_fail(e, c->b, code, NULL, "%s topic '%s' [%d]", pause ? "pausing" : "resuming",
+                          rd_kafka_topic_name(c->topic[s.topic]), s.partition);
+    *bits ^= bit;
+    return ST_OK;
+}
+
+/* A new assignment does not end a pause of the library's. */
+static enum st resume_all(struct kafka_consumer *c, struct err *e)
+{
+    for (uint32_t i = 0; i < c->topics_n * PARTITIONS_MAX; i++)
+        if (c->paused[i >> 6] >> (i & 63) & 1)
+            TRY(pausing(
+                c, (struct start){(int32_t)(i % PARTITIONS_MAX), (uint16_t)(i / PARTITIONS_MAX), 0},
+                false, e));
+    return ST_OK;
+}
+
 enum st kafka_consumer_assign(void *self, const struct start *s, uint32_t n, struct err *e)
 {
     struct kafka_consumer *c = self;
@@ -524,6 +561,7 @@ enum st kafka_consumer_assign(void *self, const struct start *s, uint32_t n, str
 
     if (c->grouped && n && (!c->captured || c->revoking))
         return fail(e, ST_REVOKED, "'%s' owns no partition (any more)", c->instance);
+    TRY(resume_all(c, e));
     list = rd_kafka_topic_partition_list_new((int)n + 1);
     for (uint32_t i = 0; st == ST_OK && i < n; i++) {
         CHECK(s[i].topic < c->topics_n && s[i].offset >= RD_KAFKA_OFFSET_BEGINNING);
@@ -565,5 +603,10 @@ enum st kafka_consumer_seek(void *self, struct start s, struct err *e)
     if (code)
         return kafka_fail(e, c->b, code, NULL, "seek to offset %lld of topic '%s' [%d]",
                           (long long)s.offset, rd_kafka_topic_name(c->topic[s.topic]), s.partition);
-    return ST_OK;
+    return pausing(c, s, false, e);
+}
+
+enum st kafka_consumer_pause(void *self, struct start s, struct err *e)
+{
+    return pausing(self, s, true, e);
 }

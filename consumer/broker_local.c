@@ -463,6 +463,7 @@ const struct broker broker_local = {
     .consumer_event = local_consumer_event,
     .consumer_assign = local_consumer_assign,
     .consumer_seek = local_consumer_seek,
+    .consumer_pause = local_consumer_pause,
     .producer_open = local_producer_open,
     .producer_close = local_producer_close,
     .producer_begin = local_producer_begin,

@@ -321,7 +321,7 @@ struct local_place { /* a partition that is read */
     uint32_t shape;
     uint16_t topic;
     bool aligned; /* next is where a batch begins or ended, in the log as it was at `shape` */
-    bool stopped; /* after REC_RESET or REC_ERROR */
+    bool stopped; /* after REC_RESET or REC_ERROR, or paused */
 };
 
 struct local_turn { /* batches of one place, copied and not all handed out */
@@ -358,5 +358,6 @@ bool local_consumer_header(void *c, const struct record *r, uint32_t i, struct h
 enum group_event local_consumer_event(void *c, const struct start **partitions, uint32_t *n);
 MUST enum st local_consumer_assign(void *c, const struct start *s, uint32_t n, struct err *e);
 MUST enum st local_consumer_seek(void *c, struct start s, struct err *e);
+MUST enum st local_consumer_pause(void *c, struct start s, struct err *e);
 
 #endif

@@ -132,19 +132,37 @@ enum st local_consumer_assign(void *self, const struct start *s, uint32_t n, str
     return ST_OK;
 }
 
-enum st local_consumer_seek(void *self, struct start s, struct err *e)
+/* The place of a partition that is read, with nothing of it still to be handed out; or NULL. */
+static struct local_place *place_of(struct local_consumer *c, struct start s)
 {
-    struct local_consumer *c = self;
-
     for (uint32_t i = 0; i < c->places; i++) {
         if (c->place[i].topic != s.topic || (int32_t)c->place[i].p->index != s.partition)
             continue;
         if (c->turn.active && c->turn.place == i)
             c->turn.active = false;
-        return place_at(c, s, &c->place[i], e);
+        return &c->place[i];
     }
-    return fail(e, ST_BAD_CONFIG, "partition %d is not read, so there is nothing to seek in",
-                s.partition);
+    return NULL;
+}
+
+enum st local_consumer_seek(void *self, struct start s, struct err *e)
+{
+    struct local_place *a = place_of(self, s);
+
+    return a ? place_at(self, s, a, e)
+             : fail(e, ST_BAD_CONFIG, "partition %d is not read, so there is nothing to seek in",
+                    s.partition);
+}
+
+enum st local_consumer_pause(void *self, struct start s, struct err *e)
+{
+    struct local_place *a = place_of(self, s);
+
+    if (!a)
+        return fail(e, ST_BAD_CONFIG, "partition %d is not read, so there is nothing to pause",
+                    s.partition);
+    a->stopped = true;
+    return ST_OK;
 }
 
 /* ---- polling ---- */

@@ -102,6 +102,7 @@ enum st publish_to_offsets(void *p, void *c, const char *topic, int64_t offset, 
     X(assign_replaces_what_is_read)                                                                \
     X(assign_at_the_end_reads_what_comes)                                                          \
     X(seek_shows_no_record_of_before)                                                              \
+    X(paused_is_silent_until_a_seek)                                                               \
     X(position_behind_the_end_is_reset)                                                            \
     X(position_below_the_low_watermark_is_reset)                                                   \
     X(deleted_topic_is_told_to_its_reader)                                                         \

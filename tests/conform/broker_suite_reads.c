@@ -244,6 +244,42 @@ void seek_shows_no_record_of_before(void **state)
     }
 }
 
+/* However much of a paused partition was fetched, and again and again; its neighbour goes on. */
+void paused_is_silent_until_a_seek(void **state)
+{
+    const char *name = new_topic(2, NULL);
+    struct got g = {.c = open_reader(name, false), .any_order = true};
+    uint32_t at = 0;
+
+    (void)state;
+    fill(name, 0, 3000);
+    fill(name, 1, 3000);
+    assign_all(g.c, 2, 0);
+    until_records(&g, 1);
+    for (uint32_t i = 0; i < 10; i++) {
+        OK(t->consumer_pause(g.c, (struct start){.partition = 0}, &err));
+        OK(t->consumer_seek(g.c, (struct start){1, 0, 2900}, &err));
+        g.n = 0;
+        until_records(&g, 100);
+        for (uint32_t j = 0; j < g.n && j < GOT_MAX; j++) {
+            assert_int_equal(g.r[j].partition, 1);
+            assert_int_equal(g.r[j].offset, 2900 + j);
+        }
+        OK(t->consumer_pause(g.c, (struct start){.partition = 1}, &err));
+        OK(t->consumer_seek(g.c, (struct start){0, 0, at}, &err));
+        g.n = 0;
+        until_records(&g, 100);
+        for (uint32_t j = 0; j < g.n && j < GOT_MAX; j++) {
+            assert_int_equal(g.r[j].partition, 0);
+            assert_int_equal(g.r[j].offset, at + j);
+        }
+        at += 37;
+    }
+    assign_all(g.c, 2, 2950); /* ends every pause */
+    g.n = 0;
+    until_records(&g, 100);
+}
+
 void position_behind_the_end_is_reset(void **state)
 {
     const char *name = new_topic(1, NULL);
