@@ -35,16 +35,15 @@
  * at the end of a block, where a look at all of w costs nothing, sparse after each batch, for the
  * features it had. Its loss was, or is made, NaN, so the runtime never chooses it again. If all
  * models diverge at once nothing is put back, and the partition stops.
- * Merge. Averages of linear functions do not depend on coordinates: fold converts to raw units and
- *   takes the mean by weight learned, for sparse features by the weight of the rows that had them;
- *   shift and spread of the slots are pooled; rebase converts into the pooled units. n is averaged
- *   likewise. Adding the optimisers' sums instead diverges as soon as slots are stale.
- * Limits. One label a row. Z <= 64 * 4,096. D from the schema; ids of sparse rows are not hashed
- * here.
- * Not done. Iterate averaging: Fashion-MNIST 0.841 instead of 0.835 from one partition, nothing
- * from four (the merge averages), for one more tensor and pass, and metrics of another model than
- * the one derived. Squared loss by sufficient statistics: exact, but D^2 state, so an algorithm of
- * its own. l2 on sparse features that a batch lacks: each would need the time of its last step. */
+ * Merge. fold takes the mean of w and b by weight learned, for sparse features by the weight of the
+ *   rows that had them, in standard units; shift and spread of the slots are pooled; rebase
+ * converts into the pooled units. n is averaged likewise. Adding the optimisers' sums instead
+ * diverges as soon as slots are stale. Limits. One label a row. Z <= 64 * 4,096. D from the schema;
+ * ids of sparse rows are not hashed here. Not done. Iterate averaging: Fashion-MNIST 0.841 instead
+ * of 0.835 from one partition, nothing from four (the merge averages), for one more tensor and
+ * pass, and metrics of another model than the one derived. Squared loss by sufficient statistics:
+ * exact, but D^2 state, so an algorithm of its own. l2 on sparse features that a batch lacks: each
+ * would need the time of its last step. */
 #include "algos/linear.h"
 
 #include "algos/compute/kernels.h"
