@@ -96,7 +96,8 @@ static const struct special specials[] = {
     {"input.classes", "", "Label values, class 0 first; empty: labels are the numbers 0, 1, ..."},
     {"input.holdout", "0", "Share of rows that are scored and never learned, such as 10%."},
     {"staleness", "async",
-     "How far the partitions of several workers may run apart; in this version always async."},
+     "Rounds an iterative partition may be ahead of the slowest; async: any; 0: repeats bit for "
+     "bit."},
     {"bad_records.limit", "1%",
      "Bad records after which the worker stops with exit code 5: a share, or a number."},
     {"options", "", "The algorithm's own options."},
@@ -197,6 +198,15 @@ static enum st set_key(struct reader *r, uint32_t i, const char *text, struct er
     return opt_set(o, base, text, false, e);
 }
 
+static enum st set_staleness(const char *text, int32_t *out, struct err *e)
+{
+    static const struct opt rounds = {
+        "staleness (async, or rounds)", OPT_U32, 0, 0, NULL, 0, STALENESS_MAX, NULL, "", NULL};
+
+    *out = STALENESS_ASYNC;
+    return strcmp(text, "async") ? opt_set(&rounds, out, text, false, e) : ST_OK;
+}
+
 static void scalar_special(struct reader *r, const char *path, const struct node *n)
 {
     struct err e;
@@ -214,11 +224,8 @@ static void scalar_special(struct reader *r, const char *path, const struct node
         r->j->input.holdout = (float)share;
     } else if (!strcmp(path, "bad_records.limit")) {
         st = set_share(n->text, &r->j->bad_limit, &r->j->bad_limit_count, &e);
-    } else if (strcmp(n->text, "async")) {
-        st = fail(&e, ST_BAD_CONFIG,
-                  "'staleness' can only be async in this version: one worker owns every partition "
-                  "and waits for nobody; got '%.80s'",
-                  n->text);
+    } else {
+        st = set_staleness(n->text, &r->j->staleness, &e);
     }
     if (st != ST_OK)
         problem(r, n->value_line, n->value_column, e.text);
@@ -550,7 +557,7 @@ uint32_t job_read(struct job *j, const char *file, const char *const *set, uint3
     struct node *root;
     struct err e;
 
-    *j = (struct job){.bad_limit = 0.01};
+    *j = (struct job){.bad_limit = 0.01, .staleness = STALENESS_ASYNC};
     snprintf(j->file, sizeof j->file, "%s", file);
     for (uint32_t i = 0; i < KEYS - 1; i++)
         if (job_keys[i].def)

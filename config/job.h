@@ -26,6 +26,8 @@ struct props { /* librdkafka properties, passed on unchanged */
     uint32_t n;
 };
 
+enum { STALENESS_ASYNC = -1, STALENESS_MAX = 1000 };
+
 enum format { FORMAT_AVRO, FORMAT_CSV, FORMAT_LIBSVM };
 enum framing { FRAMING_AUTO, FRAMING_NONE, FRAMING_CONFLUENT };
 
@@ -78,6 +80,7 @@ struct job {
     char device[16];  /* auto | cpu | cuda; in this build auto means cpu */
     char backend[16]; /* compute back end: auto | openblas | ref */
     uint32_t epochs;
+    int32_t staleness; /* rounds that a partition may be ahead of the slowest; STALENESS_ASYNC */
     uint64_t seed, memory_max; /* bytes; 0: three quarters of what the machine has */
     uint32_t models_keep;      /* snapshots kept in the model topic */
 };

@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-enum { POLL_MS = 100 };
+enum { POLL_MS = 100, WAIT_POLL_MS = 2 };
 
 uint64_t record_fingerprint(const struct record *r)
 {
@@ -43,7 +43,7 @@ void worker_disown(struct worker *w)
         partition_free(w, &w->part[i]); /* also of one whose restore has not come to its end */
     }
     w->owned = w->running = w->done = w->stopped = 0;
-    w->owner = false;
+    w->owner = w->assigned = false;
 }
 
 static enum st group_moved(struct worker *w, enum group_event ev, const struct start *list,
@@ -61,6 +61,10 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
                         " it had at start: start the worker again, it will take them in",
                         w->job->topic, w->partitions);
         st = restore_partitions(w, list, n);
+        if (st == ST_OK) {
+            w->assigned = true;
+            return follow_assign(w);
+        }
         if (st != ST_REVOKED)
             return st;
         worker_disown(w); /* the group moved on: the next poll says how */
@@ -87,6 +91,15 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
     return ST_OK;
 }
 
+/* What ends its waiting comes from the other workers, not from the data topic. */
+static bool any_waits(const struct worker *w)
+{
+    for (uint32_t i = 0; w->iterative && i < w->partitions; i++)
+        if (w->part[i].phase == PHASE_RUNNING && partition_waits(&w->part[i]))
+            return true;
+    return false;
+}
+
 enum st consume(struct worker *w)
 {
     const struct start *list;
@@ -94,7 +107,8 @@ enum st consume(struct worker *w)
     uint32_t n;
 
     forget_records(w);
-    TRY(w->br->consumer_poll(w->c, w->rec, POLL_RECORDS_MAX, POLL_MS, &w->recs, w->err));
+    TRY(w->br->consumer_poll(w->c, w->rec, POLL_RECORDS_MAX, any_waits(w) ? WAIT_POLL_MS : POLL_MS,
+                             &w->recs, w->err));
     if (w->recs && !w->first_us)
         w->first_us = clock_mono_us();
     ev = w->br->consumer_event(w->c, &list, &n);
@@ -200,13 +214,13 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
             TRY(resume_check(w, p, r));
         if (p)
             p->high = r->offset;
-        if (p && p->phase == PHASE_RUNNING && r->offset >= p->m.end)
+        if (p && p->phase == PHASE_RUNNING && !partition_waits(p) && r->offset >= p->m.end)
             end_seen(p, learn);
         return ST_OK;
     case REC_RESET:
         if (p && p->phase == PHASE_CHECKING)
             start_running(w, p, false); /* the position itself may be there */
-        if (!p || p->phase != PHASE_RUNNING)
+        if (!p || p->phase != PHASE_RUNNING || partition_waits(p))
             return ST_OK;
         if (p->next == p->m.pos.offset)
             TRY(retention_gap(w, p));
@@ -238,7 +252,7 @@ enum st consume_accept(struct worker *w, const struct record *r, struct partitio
         TRY(resume_check(w, p, r));
     if (r->offset >= p->high)
         p->high = r->offset + 1;
-    if (p->phase != PHASE_RUNNING)
+    if (p->phase != PHASE_RUNNING || partition_waits(p))
         return ST_OK;
     if (r->offset >= p->m.end)
         end_seen(p, learn);

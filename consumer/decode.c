@@ -106,7 +106,8 @@ enum st decode(struct worker *w, struct partition **full)
             return ST_OK;
         if (!p)
             continue;
-        if (!decode_record(w, p, r) || p->next >= p->m.end) {
+        if (!decode_record(w, p, r) || p->next >= p->m.end ||
+            p->m.trained + p->block_good >= p->edge) {
             *full = p;
             return ST_OK; /* if it was taken, its offset is behind p->next when it comes again */
         }

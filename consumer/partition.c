@@ -113,7 +113,9 @@ enum st partition_learned(struct worker *w, struct partition *p)
     p->letters.block_n = p->letters.block_count = 0;
     p->moved = true;
     block_clear(&p->block);
-    return p->next >= p->m.end ? end_epoch(w, p) : ST_OK;
+    if (p->next >= p->m.end)
+        TRY(end_epoch(w, p));
+    return p->phase == PHASE_RUNNING && p->m.trained >= p->edge ? round_ended(w, p) : ST_OK;
 }
 
 /* What the state has learned since the last checkpoint made it worthless: that checkpoint stands,
@@ -136,12 +138,13 @@ static enum st save_letter(void *arg, const struct dead_letter *d, struct err *e
     return checkpoint_dead(arg, d, e);
 }
 
-static enum st save_partition(struct worker *w, struct partition *p)
+/* all: also what has not changed since, because it goes to the slot's other place. */
+static enum st save_partition(struct worker *w, struct partition *p, bool all)
 {
     uint32_t chunks = tensors_chunks(&p->state);
 
     for (uint32_t j = 0; j < chunks; j++) {
-        if (!(p->changed[j >> 6] >> (j & 63) & 1))
+        if (!all && !(p->changed[j >> 6] >> (j & 63) & 1))
             continue;
         checkpoint_chunk(w->cp, &p->m, j, p->state.base + ((size_t)j << p->state.chunk_shift),
                          tensors_chunk_bytes(&p->state, j));
@@ -185,7 +188,7 @@ enum st checkpoint(struct worker *w, bool to_publish)
             stop_partition(w, p);
             continue;
         }
-        TRY(save_partition(w, p));
+        TRY(save_partition(w, p, to_publish && w->iterative && w->job->staleness == 0));
         moved++;
     }
     if (!moved)

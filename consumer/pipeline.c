@@ -28,21 +28,40 @@ void trigger_fired(struct trigger *t, const struct worker *w)
     t->rows = w->rows;
 }
 
-static bool finished(const struct worker *w)
+/* Each partition's range is learned, here and by the other workers. */
+static enum st job_done(struct worker *w, bool *done)
 {
-    return worker_stop || w->over_limit || (w->max_rows && w->rows >= w->max_rows) ||
-           (w->owned && w->done + w->stopped == w->partitions);
+    *done = w->assigned && w->done + w->stopped == w->owned;
+    if (!*done || w->owned == w->partitions)
+        return ST_OK;
+    if (!worker_follows(w))
+        return group_done(w, done);
+    for (uint32_t i = 0; *done && i < w->partitions; i++) {
+        const struct manifest *m = slot_known(w, i);
+
+        *done = w->part[i].phase != PHASE_NONE || (m && m->flags & (SLOT_DONE | SLOT_STOPPED));
+    }
+    return ST_OK;
+}
+
+static bool told_to_stop(const struct worker *w)
+{
+    return worker_stop || w->over_limit || (w->max_rows && w->rows >= w->max_rows);
 }
 
 struct saving {
     bool checkpoint, publish, snapshot;
 };
 
-/* A snapshot would be another model than the newest one, and have something in it. */
+/* A snapshot would be another model than the newest one, and have something of every partition in
+ * it. */
 static bool new_model(const struct worker *w)
 {
-    return w->owner && w->owned == w->partitions && w->stopped < w->partitions &&
-           worker_trained(w) != w->version_records;
+    bool known = w->owner && w->stopped < w->partitions;
+
+    for (uint32_t i = 0; known && i < w->partitions; i++)
+        known = slot_known(w, i) != NULL;
+    return known && worker_trained(w) != w->version_records;
 }
 
 /* What is to be saved now; at the end everything. */
@@ -51,7 +70,7 @@ static struct saving due(struct worker *w, bool last)
     struct saving s;
 
     s.snapshot = new_model(w) && (last || trigger_due(&w->snapshot, w));
-    s.publish = last || s.snapshot || trigger_due(&w->publish, w);
+    s.publish = last || s.snapshot || publish_wanted(w) || trigger_due(&w->publish, w);
     s.checkpoint = s.publish || w->checkpoint_now || trigger_due(&w->checkpoint, w);
     if (s.checkpoint)
         trigger_fired(&w->checkpoint, w);
@@ -67,6 +86,7 @@ static struct saving due(struct worker *w, bool last)
  * there is no later one; who is told to stop goes on from the local state another time. */
 static enum st unless_refused(struct worker *w, enum st st, bool *last)
 {
+    w->publish_failed = st != ST_OK;
     if (st != ST_AGAIN && st != ST_REVOKED)
         return st;
     log_line(LOG_WARN, "publish did not happen", "reason=\"%s\"", w->err->text);
@@ -87,7 +107,7 @@ enum st pipeline_run(struct worker *w)
     struct saving s;
     struct rows r;
     enum st st;
-    bool last;
+    bool done, last;
 
     do {
         st = consume(w);
@@ -98,9 +118,15 @@ enum st pipeline_run(struct worker *w)
             if (st == ST_OK)
                 st = partition_learned(w, p);
         }
-        last = finished(w);
+        if (st == ST_OK)
+            st = follow(w, 0);
+        if (st == ST_OK)
+            st = job_done(w, &done);
+        if (st != ST_OK)
+            break;
+        last = done || told_to_stop(w);
         s = due(w, last);
-        if (st == ST_OK && s.checkpoint)
+        if (s.checkpoint)
             st = checkpoint(w, s.publish);
         s.snapshot = s.snapshot && new_model(w); /* the checkpoint may have found some diverged */
         if (st == ST_OK && s.publish) {
@@ -111,6 +137,8 @@ enum st pipeline_run(struct worker *w)
                 st = snapshot(w);
             st = unless_refused(w, publish_end(w, st), &last);
         }
+        if (st == ST_OK && !last)
+            st = pull(w);
         progress_line(w, last);
     } while (st == ST_OK && !last);
     w->busy_us = w->first_us ? clock_mono_us() - w->first_us : 0;

@@ -4,6 +4,7 @@
  * produced after (4). The coordinator accepts (4) only from the current member of the current
  * generation, and by (3) every record lies in the log before that; so in each parameter partition
  * the order of records is the order of owners and of positions. */
+#include "config/base/clock.h"
 #include "config/base/log.h"
 #include "consumer/deadletter.h"
 #include "consumer/worker.h"
@@ -13,13 +14,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WAIT_MS = 60000 };
+enum { WAIT_MS = 60000, ASK_US = 5000000 };
 
 static enum st produce_slot(struct worker *w, const struct partition *p)
 {
     struct bytes manifest = checkpoint_encoded(w->cp, p->p), value = {w->chunk_record, 0};
-    char key[64];
-    uint32_t bytes;
+    char key[SLOT_KEY_BYTES];
+    uint32_t bytes, turn = partition_turn(w, p);
 
     CHECK(manifest.n);
     for (uint32_t j = 0; j < p->m.chunks; j++) {
@@ -31,14 +32,11 @@ static enum st produce_slot(struct worker *w, const struct partition *p)
         chunk_encode(w->chunk_record, p->p, j, p->m.chunk[j].seq, payload, bytes);
         memcpy(w->chunk_record + CHUNK_HEAD, payload, bytes);
         value.n = CHUNK_HEAD + bytes;
-        struct bytes k = {
-            (const uint8_t *)key,
-            (size_t)snprintf(key, sizeof key, "slot/%" PRIu32 "/chunk/%" PRIu32, p->p, j)};
+        struct bytes k = {(const uint8_t *)key, slot_key(key, p->p, turn, j)};
         TRY(w->br->produce(w->producer, TOPIC_PARAMS, (int32_t)p->p, k, value, -1, NULL, 0,
                            w->err));
     }
-    struct bytes k = {(const uint8_t *)key,
-                      (size_t)snprintf(key, sizeof key, "slot/%" PRIu32 "/manifest", p->p)};
+    struct bytes k = {(const uint8_t *)key, slot_key(key, p->p, turn, -1)};
     return w->br->produce(w->producer, TOPIC_PARAMS, (int32_t)p->p, k, manifest, -1, NULL, 0,
                           w->err);
 }
@@ -91,6 +89,29 @@ static enum st send_offsets(struct worker *w)
     return topic_gone(w); /* the consumer would learn of it later */
 }
 
+/* What is undecided now, or fails, is asked again. */
+enum st group_done(struct worker *w, bool *done)
+{
+    int64_t now = clock_mono_us();
+    uint32_t flags;
+    enum st st;
+
+    *done = false;
+    if (!w->asked_us)
+        w->asked_us = now;
+    if (now - w->asked_us < ASK_US)
+        return ST_OK;
+    w->asked_us = now;
+    st = w->br->committed(w->b, w->job->name, w->job->topic, w->offsets, w->partitions, w->err);
+    if (st != ST_OK)
+        return st == ST_AGAIN ? ST_OK : st;
+    *done = true;
+    for (uint32_t i = 0; *done && i < w->partitions; i++)
+        *done = sscanf(w->offsets[i].metadata, "%*u:%*u:%*d:%*u:%" SCNu32, &flags) == 1 &&
+                flags & (SLOT_DONE | SLOT_STOPPED);
+    return ST_OK;
+}
+
 /* tests/kafka/zombie_test.py builds this file anew with a worker that freezes itself before one
  * step of its third publish, and with R3 reversed: then that test must see a slot go backward. */
 #ifdef FREEZE_BEFORE
@@ -115,9 +136,12 @@ uint64_t worker_trained(const struct worker *w)
 {
     uint64_t n = 0;
 
-    for (uint32_t i = 0; i < w->partitions; i++)
-        if (partition_counts(&w->part[i]))
-            n += w->part[i].m.trained;
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        const struct manifest *m = slot_known(w, i);
+
+        if (m && w->part[i].phase != PHASE_STOPPED && !(m->flags & SLOT_STOPPED))
+            n += m->trained;
+    }
     return n;
 }
 

@@ -122,6 +122,14 @@ static enum st adopt(struct worker *w, struct partition *p, const struct image *
     return ST_OK;
 }
 
+/* Of two states with one position, one that has pulled is the later. */
+static bool local_is_later(const struct manifest *local, const struct manifest *slot)
+{
+    int c = position_cmp(local->pos, slot->pos);
+
+    return c ? c > 0 : !(local->flags & SLOT_WAIT) || slot->flags & SLOT_WAIT;
+}
+
 /* No state anywhere: [begin, end) is fixed now. */
 static enum st begin_new(struct worker *w, struct partition *p)
 {
@@ -199,7 +207,7 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
     if (have_slot)
         TRY(check_slot(w, number, &slot->m));
     TRY(read_local(w, number, local, &have_local));
-    local_wins = have_local && (!have_slot || position_cmp(local->m.pos, slot->m.pos) >= 0);
+    local_wins = have_local && (!have_slot || local_is_later(&local->m, &slot->m));
     if (have_local || have_slot)
         TRY(adopt(w, p, local_wins ? local : slot));
     else
@@ -211,6 +219,7 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
     p->adopted = have_slot && !local_wins;
     p->unsent = !have_slot || position_cmp(p->m.pos, p->sent) != 0 || p->m.end != slot->m.end ||
                 p->m.flags != slot->m.flags;
+    round_restored(w, p);
     p->last_offset = p->m.last_offset;
     p->last_fingerprint = p->m.last_fingerprint;
     p->next = p->m.pos.offset;
@@ -226,35 +235,49 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
     return ST_OK;
 }
 
+static enum st end_of(struct worker *w, uint32_t partition, int64_t *end)
+{
+    int64_t low;
+
+    *end = INT64_MAX;
+    if (!w->until_end)
+        return ST_OK;
+    return w->br->watermarks(w->b, w->job->topic, (int32_t)partition, false, &low, end, w->err);
+}
+
+static void move_end(struct partition *p, int64_t end)
+{
+    p->m.end = end;
+    p->m.flags &= ~(uint32_t)SLOT_DONE;
+    if (p->m.pos.offset >= end)
+        p->m.flags |= SLOT_DONE;
+    p->moved = true;
+}
+
 /* A job that has ended, started again, goes on behind its end: to the end of now, or for good. One
  * that has not, keeps the end that it was given, so that a resume is no other job; only an
  * unbounded one may be given an end. Not with several epochs, whose range has to stay as it is. */
-static enum st move_end(struct worker *w, struct partition *p, bool all_done)
-{
-    int64_t low, high;
-
-    if (w->job->epochs > 1 || !(all_done || (w->until_end && p->m.end == INT64_MAX)))
-        return ST_OK;
-    TRY(w->br->watermarks(w->b, w->job->topic, (int32_t)p->p, false, &low, &high, w->err));
-    if (w->until_end && high <= p->m.end && p->m.end != INT64_MAX)
-        return ST_OK;
-    p->m.end = w->until_end ? high : INT64_MAX;
-    p->m.flags &= ~(uint32_t)SLOT_DONE;
-    if (p->m.pos.offset >= p->m.end)
-        p->m.flags |= SLOT_DONE;
-    p->moved = true;
-    return ST_OK;
-}
-
 static enum st move_ends(struct worker *w, const struct start *s, uint32_t n)
 {
-    bool all_done = n == w->partitions;
+    bool ended = n == w->partitions, grown = false;
+    int64_t end[PARTITIONS_MAX];
 
-    for (uint32_t i = 0; i < n; i++)
-        all_done &= !w->part[s[i].partition].moved && w->part[s[i].partition].m.flags & SLOT_DONE;
-    for (uint32_t i = 0; i < n; i++)
-        if (!w->part[s[i].partition].moved)
-            TRY(move_end(w, &w->part[s[i].partition], all_done));
+    for (uint32_t i = 0; i < n; i++) {
+        const struct partition *p = &w->part[s[i].partition];
+
+        TRY(end_of(w, p->p, &end[i]));
+        ended &= !p->moved && p->m.flags & SLOT_DONE;
+        grown |= end[i] > p->m.end;
+    }
+    for (uint32_t i = 0; i < n && w->job->epochs == 1; i++) {
+        struct partition *p = &w->part[s[i].partition];
+
+        if (p->moved || !(ended ? grown : w->until_end && p->m.end == INT64_MAX))
+            continue;
+        move_end(p, end[i] > p->m.end || !ended ? end[i] : p->m.end);
+        if (ended)
+            rounds_anew(w, p);
+    }
     return ST_OK;
 }
 

@@ -84,25 +84,17 @@ void image_fini(struct image *im)
     *im = (struct image){.bytes_max = im->bytes_max};
 }
 
-struct slot_in {
-    struct image *im;
-    uint32_t partition;
-    bool manifest;
-    char key[32]; /* "slot/<partition>/" */
-    size_t key_n;
-};
-
-static enum st take_chunk(struct slot_in *in, const struct record *r, struct err *e)
+static enum st take_chunk(struct image *im, uint32_t partition, const struct record *r,
+                          struct err *e)
 {
-    struct image *im = in->im;
     struct chunk c;
 
     TRY(chunk_decode(&c, r->value.p, r->value.n, e));
-    if (c.partition != in->partition || c.bytes > CHUNK_BYTES)
+    if (c.partition != partition || c.bytes > CHUNK_BYTES)
         return fail(e, ST_CORRUPT,
                     "chunk %" PRIu32 " of partition %" PRIu32 " (%" PRIu32
                     " bytes) stands in partition %" PRIu32,
-                    c.j, c.partition, c.bytes, in->partition);
+                    c.j, c.partition, c.bytes, partition);
     TRY(image_grow(im, c.j + 1, e));
     memset(im->p + ((size_t)c.j << CHUNK_SHIFT), 0, CHUNK_BYTES);
     memcpy(im->p + ((size_t)c.j << CHUNK_SHIFT), c.payload, c.bytes);
@@ -110,36 +102,64 @@ static enum st take_chunk(struct slot_in *in, const struct record *r, struct err
     return ST_OK;
 }
 
-static enum st take_manifest(struct slot_in *in, const struct record *r, struct err *e)
+static enum st take_manifest(struct image *im, uint32_t partition, const struct record *r,
+                             struct err *e)
 {
-    struct manifest *m = &in->im->m;
-
-    TRY(manifest_decode(m, r->value.p, r->value.n, e));
-    if (m->partition != in->partition)
-        return fail(e, ST_CORRUPT, "manifest: is that of partition %" PRIu32, m->partition);
-    in->manifest = true;
+    im->closed = false;
+    if (!r->value.p) /* removed by a reset */
+        return ST_OK;
+    TRY(manifest_decode(&im->m, r->value.p, r->value.n, e));
+    if (im->m.partition != partition)
+        return fail(e, ST_CORRUPT, "manifest: is that of partition %" PRIu32, im->m.partition);
+    im->closed = true;
     return ST_OK;
 }
 
-static bool key_is(struct bytes k, const char *word)
+/* What follows "slot/<partition>/" in a key; *turn. p NULL: this is not a key of such a slot. */
+static struct bytes slot_word(struct bytes key, uint32_t partition, uint32_t *turn)
 {
-    return k.n == strlen(word) && !memcmp(k.p, word, k.n);
+    static const char manifest[] = "manifest";
+    char like[SLOT_KEY_BYTES];
+
+    for (*turn = 0; *turn < 2; ++*turn) {
+        size_t n = slot_key(like, partition, *turn, -1) - (sizeof manifest - 1);
+
+        if (key.n > n && !memcmp(key.p, like, n))
+            return (struct bytes){key.p + n, key.n - n};
+    }
+    return (struct bytes){0};
 }
 
-static enum st take_slot_record(void *arg, const struct record *r, struct err *e)
+static bool starts_with(struct bytes k, const char *word)
 {
-    static const char chunk[] = "chunk/";
-    struct slot_in *in = arg;
-    struct bytes k = r->key;
+    return k.n >= strlen(word) && !memcmp(k.p, word, strlen(word));
+}
+
+enum st image_init(struct image *im, struct err *e)
+{
+    if (im->m.chunk)
+        return ST_OK;
+    im->m.chunk = calloc(SLOT_CHUNKS_MAX, sizeof *im->m.chunk); /* untouched pages cost nothing */
+    im->m.chunks_max = SLOT_CHUNKS_MAX;
+    return im->m.chunk ? ST_OK : fail(e, ST_FATAL, "no memory for a manifest");
+}
+
+enum st slot_take(struct image im[2], uint32_t partition, const struct record *r, uint32_t *turn,
+                  bool *manifest, struct err *e)
+{
+    struct bytes word = slot_word(r->key, partition, turn);
     enum st st = ST_OK;
 
-    if (k.n <= in->key_n || !r->value.p || memcmp(k.p, in->key, in->key_n) != 0)
+    *manifest = false;
+    if (!word.p)
         return ST_OK;
-    k = (struct bytes){k.p + in->key_n, k.n - in->key_n};
-    if (key_is(k, "manifest"))
-        st = take_manifest(in, r, e);
-    else if (k.n > sizeof chunk - 1 && !memcmp(k.p, chunk, sizeof chunk - 1))
-        st = take_chunk(in, r, e);
+    TRY(image_init(&im[*turn], e));
+    if (starts_with(word, "manifest") && word.n == 8) {
+        *manifest = true;
+        st = take_manifest(&im[*turn], partition, r, e);
+    } else if (starts_with(word, "chunk/") && word.n > 6 && r->value.p) {
+        st = take_chunk(&im[*turn], partition, r, e);
+    }
     if (st == ST_CORRUPT)
         err_prefix(e, "record at offset %" PRId64, r->offset);
     return st;
@@ -156,8 +176,7 @@ enum st image_ready(struct image *im, struct err *e)
     return image_grow(im, im->m.chunks, e);
 }
 
-/* Complete iff for every j the last chunk read has the manifest's seq, length and CRC. */
-static enum st image_complete(struct image *im, struct err *e)
+enum st image_complete(struct image *im, struct err *e)
 {
     TRY(image_ready(im, e));
     for (uint32_t j = 0; j < im->m.chunks; j++) {
@@ -235,32 +254,54 @@ enum st topic_read(struct slot_reader *r, uint32_t partition,
     }
 }
 
+struct reading_slot {
+    struct image *im; /* [2] by turn */
+    uint32_t partition;
+};
+
+static enum st take_slot_record(void *arg, const struct record *r, struct err *e)
+{
+    struct reading_slot *s = arg;
+    uint32_t turn;
+    bool manifest;
+
+    return slot_take(s->im, s->partition, r, &turn, &manifest, e);
+}
+
+enum st slot_read_turns(struct slot_reader *r, uint32_t partition, struct image im[2],
+                        struct err *e)
+{
+    struct reading_slot s = {im, partition};
+    enum st st;
+
+    for (int i = 0; i < 2; i++) {
+        im[i].closed = false;
+        if (im[i].got)
+            memset(im[i].got, 0, im[i].chunks_max * sizeof *im[i].got);
+    }
+    st = topic_read(r, partition, take_slot_record, &s, e);
+    for (int i = 0; st == ST_OK && i < 2; i++)
+        if (im[i].closed)
+            st = image_complete(&im[i], e);
+    if (st == ST_CORRUPT)
+        return fail(
+            e, st,
+            "topic %s partition %" PRIu32
+            ": %s. Delete the topic: the job goes on from its state folder, or anew without",
+            r->topic, partition, strdupa(e->text));
+    return st;
+}
+
 enum st slot_read(struct slot_reader *r, uint32_t partition, struct image *im, bool *found,
                   struct err *e)
 {
-    struct slot_in in = {.im = im, .partition = partition};
-    enum st st;
+    struct image both[2] = {*im, {.bytes_max = im->bytes_max}};
+    enum st st = slot_read_turns(r, partition, both, e);
+    uint32_t newer = both[1].closed && (!both[0].closed || both[1].m.seq > both[0].m.seq);
 
-    in.key_n = (size_t)snprintf(in.key, sizeof in.key, "slot/%" PRIu32 "/", partition);
-    if (!im->m.chunk) {
-        im->m.chunk =
-            calloc(SLOT_CHUNKS_MAX, sizeof *im->m.chunk); /* untouched pages cost nothing */
-        im->m.chunks_max = SLOT_CHUNKS_MAX;
-        if (!im->m.chunk)
-            return fail(e, ST_FATAL, "no memory for a manifest");
-    }
-    if (im->got)
-        memset(im->got, 0, im->chunks_max * sizeof *im->got);
-    *found = false;
-    st = topic_read(r, partition, take_slot_record, &in, e);
-    if (st == ST_OK && in.manifest)
-        st = image_complete(im, e);
-    if (st == ST_CORRUPT)
-        st = fail(e, st,
-                  "topic %s partition %" PRIu32
-                  ": %s. Delete the topic: the job goes on from its state folder, or anew without",
-                  r->topic, partition, strdupa(e->text));
-    *found = in.manifest;
+    image_fini(&both[!newer]);
+    *im = both[newer];
+    *found = st == ST_OK && im->closed;
     return st;
 }
 

@@ -18,6 +18,7 @@ struct image { /* a state's bytes with the manifest that closes them */
     struct slot_chunk *got; /* [chunks_max]: last chunk read, per j */
     uint32_t chunks_max;
     uint64_t bytes_max; /* refuse states beyond this */
+    bool closed;        /* m is a manifest that was read, and not removed since */
 };
 
 struct slot_reader {
@@ -35,10 +36,25 @@ MUST enum st slot_reader_open(struct slot_reader *r, const struct broker *br, vo
                               const char *topic, struct err *e);
 void slot_reader_close(struct slot_reader *r);
 
-/* *found false: no slot there. ST_CORRUPT: incomplete at the watermark, with the chunk named.
- * ST_AGAIN: no progress for a minute and more. */
+/* The newer of the two places where a slot lies. *found false: no slot there. ST_CORRUPT:
+ * incomplete at the watermark, with the chunk named. ST_AGAIN: no progress for a minute and more.
+ */
 MUST enum st slot_read(struct slot_reader *r, uint32_t partition, struct image *im, bool *found,
                        struct err *e);
+
+/* Both places, by turn; im[i].closed: there is one. */
+MUST enum st slot_read_turns(struct slot_reader *r, uint32_t partition, struct image im[2],
+                             struct err *e);
+
+/* One record of a parameter topic's partition into the image of its turn; others are passed over.
+ * *manifest: image *turn has been closed, or its slot removed. Errors leave that image useless
+ * until its next slot is read whole. */
+MUST enum st slot_take(struct image im[2], uint32_t partition, const struct record *r,
+                       uint32_t *turn, bool *manifest, struct err *e);
+/* A closed image: complete iff for every j the last chunk read has the manifest's seq, length and
+ * CRC; ST_CORRUPT names the first that has not. */
+MUST enum st image_complete(struct image *im, struct err *e);
+MUST enum st image_init(struct image *im, struct err *e); /* takes the room for a manifest */
 
 /* The image's bytes into an allocated state of the same layout. ST_BAD_CONFIG names the tensor that
  * differs. */

@@ -342,9 +342,9 @@ static void describe_ranges(const struct worker *w, struct model *m)
 {
     m->fingerprint = w->fingerprint;
     for (uint32_t i = 0; i < w->partitions; i++) {
-        const struct manifest *s = &w->part[i].m;
+        const struct manifest *s = slot_known(w, i);
 
-        if (!partition_counts(&w->part[i]))
+        if (!s || w->part[i].phase == PHASE_STOPPED || s->flags & SLOT_STOPPED)
             continue;
         m->range[m->ranges++] = (struct model_range){
             i, s->pos.run, s->pos.epoch, s->begin, s->pos.offset, s->trained, s->rejected, s->lost};

@@ -239,7 +239,8 @@ static enum st memory_plan(struct worker *w)
 
     quiet.dead_bytes_max = 0;
     store = checkpoint_memory(&quiet, w->partitions * state);
-    all = w->partitions * (state + block) + broker + w->view.bytes + batch + store + PROGRAM_BYTES;
+    w->memory_planned = all =
+        w->partitions * (state + block) + broker + w->view.bytes + batch + store + PROGRAM_BYTES;
     w->heap_bytes = w->partitions * (in_heap(state) + in_heap(block)) + broker +
                     in_heap(w->view.bytes) + quiet.store->memory_bytes(quiet.flags, 0) +
                     PROGRAM_BYTES - CODE_BYTES;
@@ -271,6 +272,11 @@ static enum st open_memory(struct worker *w)
     TRY(state_declare(&w->declared, w->algo, sh, w->opts, w->memory_max, w->err));
     TRY(view_declare(&w->view, w->algo, &w->declared, sh, w->opts, w->memory_max, w->err));
     TRY(batch_init(&w->batch, &w->decoded->shape, &bc, w->err));
+    w->iterative = !(w->algo->flags & ALGO_EXACT) && w->partitions > 1;
+    if (w->job->staleness == 0 && w->iterative && !w->until_end)
+        return fail(w->err, ST_BAD_CONFIG,
+                    "staleness 0 needs a bounded job, for a partition without new records would "
+                    "hold up all others: give --until-end, or staleness: 1 or more, or async");
     TRY(memory_plan(w));
     TRY(tensors_alloc(&w->work, w->compute, w->compute_self, w->err));
     TRY(tensors_alloc(&w->view, w->compute, w->compute_self, w->err));
@@ -341,6 +347,7 @@ enum st worker_open(struct worker *w, const struct job *job, const char *state_d
 void worker_close(struct worker *w)
 {
     progress_close(w);
+    follower_close(w);
     for (uint32_t i = 0; w->part && i < w->partitions; i++)
         partition_free(w, &w->part[i]);
     if (w->c)

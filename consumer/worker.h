@@ -54,6 +54,8 @@ struct partition {
         *unpublished; /* per chunk: last hash; bits for the checkpoint; bits for the publish */
     struct block block;
     struct letters letters;
+    uint64_t edge;                  /* trained records at which the current round ends */
+    bool pull_due;                  /* a round has ended since the last pull */
     int64_t next;                   /* offset expected next from the consumer */
     int64_t high;                   /* last known end of the partition, for lag */
     int64_t seen_us;                /* when the block had its first record */
@@ -93,6 +95,7 @@ struct worker {
     uint64_t fingerprint;             /* of the job: all that shapes state bytes */
     uint64_t memory_max, queue_bytes; /* of the whole process; of fetched records */
     uint64_t heap_bytes;              /* of that, what is allocated in small pieces */
+    uint64_t memory_planned;          /* of memory_max, without followed slots */
     uint32_t partitions;              /* of the data topic */
     struct partition *part;           /* [partitions] */
     struct record *rec;               /* [POLL_RECORDS_MAX] of the current poll */
@@ -106,8 +109,13 @@ struct worker {
     uint64_t rows, records, bad, nulls, bytes; /* of this process, since start */
     uint64_t version, version_records; /* newest snapshot in the model topic; records it learned */
     uint64_t sent_version;             /* in the open transaction; 0: none */
-    bool quiet, until_end, checkpoint_now, over_limit, publishing,
-        owner;               /* owner: of partition 0: publishes snapshots */
+    uint64_t pulls;                    /* since start */
+    bool quiet, until_end, checkpoint_now, over_limit, publishing;
+    bool publish_failed;     /* the last one */
+    bool assigned;           /* the group has told what is ours, and it is restored */
+    bool owner;              /* of partition 0: publishes snapshots */
+    bool iterative;          /* partitions take something back from the view */
+    int64_t asked_us;        /* when the group's offsets were last asked for the end of the job */
     uint64_t max_rows;       /* stop after so many; 0: no bound */
     struct tensors declared; /* a state's layout, not allocated */
     struct tensors view;
@@ -118,6 +126,7 @@ struct worker {
         char detail[160];
     } example; /* the first record that did not decode */
     struct progress *progress;
+    struct follower *follower;
 };
 
 /* Set by the signal handler, on whatever thread it runs (a library's too): how many of SIGINT and
@@ -190,13 +199,42 @@ MUST enum st publish(struct worker *w, bool always);
 /* Commits it with the group's offsets if st is ST_OK, else aborts it. ST_AGAIN: it did not happen;
  * ST_REVOKED: nor will it, own nothing until the next assignment. */
 MUST enum st publish_end(struct worker *w, enum st st);
+/* As the group's offsets say, asked every few seconds: *done: every partition's range is learned.
+ */
+MUST enum st group_done(struct worker *w, bool *done);
 /* Its state counts: it is owned, and has not diverged. */
 bool partition_counts(const struct partition *p);
-/* Records that the states that count have learned. */
+/* Records that the known states that count have learned. */
 uint64_t worker_trained(const struct worker *w);
+
+/* follow.c: slots that other workers publish. Followed are all, where a partition takes something
+ * back from the others or where snapshots are made; else none. */
+bool worker_follows(const struct worker *w);
+MUST enum st
+follow_assign(struct worker *w); /* after restore_partitions: those that are not ours */
+MUST enum st follow(struct worker *w, int timeout_ms); /* takes what has come */
+void follower_close(struct worker *w);
+/* The newest that is known of partition i: ours, or as followed; NULL: nothing yet. Valid until the
+ * next follow(). */
+const struct manifest *slot_known(const struct worker *w, uint32_t i);
+/* A followed partition's slot in one of its two places, if it is whole there; or NULL. */
+const struct manifest *slot_turn(const struct worker *w, uint32_t i, uint32_t turn);
+/* The state to one of these manifests, of a followed partition; valid until the next call. */
+MUST enum st slot_state(struct worker *w, const struct manifest *m, const struct tensors **state);
 
 /* merge.c: fold of the states that count, in partition order, into w->view. */
 MUST enum st merge(struct worker *w);
+/* Rounds and pulls: see the head of merge.c. */
+void round_restored(const struct worker *w, struct partition *p);
+void rounds_anew(const struct worker *w, struct partition *p); /* another life of the job */
+MUST enum st round_ended(struct worker *w, struct partition *p);
+bool partition_waits(const struct partition *p); /* for others to end the round */
+uint32_t partition_turn(const struct worker *w,
+                        const struct partition *p); /* of its next publish */
+/* Somebody may wait for what we have: the end of a round, or of a partition. */
+bool publish_wanted(const struct worker *w);
+/* Published partitions that have ended a round take the view, if the job's staleness lets them. */
+MUST enum st pull(struct worker *w);
 
 /* snapshot.c: the best model of w->view, which merge() has just made, into the open transaction. */
 MUST enum st snapshot(struct worker *w);

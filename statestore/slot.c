@@ -15,8 +15,8 @@
  *  148 u32 L      152 n x {u64 seq, u32 length, u32 CRC}  then L bytes of tail, then u32 CRC
  *
  * Tail, Avro binary of the record {array of record {string name; long dtype, law, flags, by, live;
- * array of long dims}, array of record {long run, epoch, begin, end, records, kind}}. An array is
- * one block: count, items, 0.
+ * array of long dims}, array of record {long run, epoch, begin, end, records, kind}, long life,
+ * base}. An array is one block: count, items, 0.
  *
  * There is one encoding of a manifest: what decodes encodes to the same bytes. */
 #include "statestore/slot.h"
@@ -26,13 +26,15 @@
 #include "config/base/limits.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
     FORMAT = 1,
     TENSOR_MAX = 2 + 47 + 5 * 5 + 2 + 4 * AVRO_LONG_MAX,
     LINEAGE_BYTES = 3 * 5 + 3 * AVRO_LONG_MAX,
-    TAIL_MAX = 4 + SLOT_TENSORS_MAX * TENSOR_MAX + 4 + LINEAGE_MAX * LINEAGE_BYTES
+    TAIL_MAX =
+        5 + AVRO_LONG_MAX + 4 + SLOT_TENSORS_MAX * TENSOR_MAX + 4 + LINEAGE_MAX * LINEAGE_BYTES
 };
 
 /* ---- tail ---- */
@@ -129,7 +131,9 @@ static uint8_t *put_tail(uint8_t *p, const struct manifest *m)
     p = put_count(p, m->lineages);
     for (uint32_t i = 0; i < m->lineages; i++)
         p = put_lineage(p, &m->lineage[i]);
-    return m->lineages ? put_count(p, 0) : p;
+    if (m->lineages)
+        p = put_count(p, 0);
+    return put_count(put_count(p, m->life), m->base);
 }
 
 static enum st read_tail(struct manifest *m, const uint8_t *p, size_t n, struct err *e)
@@ -148,9 +152,14 @@ static enum st read_tail(struct manifest *m, const uint8_t *p, size_t n, struct 
     in_array_end(&in, m->lineages);
     if (in.bad)
         return fail(e, ST_CORRUPT, "manifest: the lineage does not decode");
+    m->life = in_u32(&in);
+    m->base = avro_count(&in, INT64_MAX);
+    if (in.bad || m->base > m->trained)
+        return fail(e, ST_CORRUPT,
+                    "manifest: life %" PRIu32 " began after %" PRIu64 " of %" PRIu64 " records",
+                    m->life, m->base, m->trained);
     if (in.p != in.end)
-        return fail(e, ST_CORRUPT, "manifest: %zu bytes behind the lineage",
-                    (size_t)(in.end - in.p));
+        return fail(e, ST_CORRUPT, "manifest: %zu bytes behind the tail", (size_t)(in.end - in.p));
     return ST_OK;
 }
 
@@ -184,10 +193,21 @@ static enum st sizes_valid(const struct manifest *m, struct err *e)
     return ST_OK;
 }
 
+size_t slot_key(char out[SLOT_KEY_BYTES], uint32_t partition, uint32_t turn, int64_t j)
+{
+    int n = snprintf(out, SLOT_KEY_BYTES, "slot/%" PRIu32 "%s/", partition, turn ? ".1" : "");
+
+    CHECK(turn < 2);
+    n += j < 0 ? snprintf(out + n, (size_t)(SLOT_KEY_BYTES - n), "manifest")
+               : snprintf(out + n, (size_t)(SLOT_KEY_BYTES - n), "chunk/%" PRId64, j);
+    CHECK(n < SLOT_KEY_BYTES);
+    return (size_t)n;
+}
+
 /* Held before every encode and after every decode. */
 static enum st manifest_valid(const struct manifest *m, struct err *e)
 {
-    if (m->flags & ~(uint32_t)(SLOT_DONE | SLOT_IDLE | SLOT_STOPPED))
+    if (m->flags & ~(uint32_t)(SLOT_DONE | SLOT_IDLE | SLOT_STOPPED | SLOT_WAIT))
         return fail(e, ST_CORRUPT, "manifest: flags %#x are unknown", m->flags);
     if (m->partition >= PARTITIONS_MAX)
         return fail(e, ST_CORRUPT, "manifest: partition %u is beyond %d", m->partition,

@@ -20,8 +20,14 @@
 
 #include "statestore/store.h"
 
-enum { SLOT_DONE = 1, SLOT_IDLE = 2, SLOT_STOPPED = 4 };
 enum {
+    SLOT_DONE = 1,
+    SLOT_IDLE = 2,
+    SLOT_STOPPED = 4,
+    SLOT_WAIT = 8 /* `round` rounds are learned, and the view after them is not in it yet */
+};
+enum {
+    SLOT_KEY_BYTES = 48,
     SLOT_TENSORS_MAX = 64,
     LINEAGE_MAX = 1024,
     SLOT_CHUNKS_MAX = 1 << 18,
@@ -84,10 +90,17 @@ struct manifest {
     uint32_t chunks;
     struct slot_chunk *chunk; /* [chunks_max], the caller's */
     uint32_t chunks_max;
+    uint32_t life; /* how often a job that had ended went on behind its end */
+    uint64_t base; /* records trained when this life began: rounds count from there */
     uint32_t tensors, lineages;
     struct slot_tensor tensor[SLOT_TENSORS_MAX];
     struct lineage lineage[LINEAGE_MAX];
 };
+
+/* The record key of chunk j, or of the manifest (j = -1); returns its length. Where rounds have to
+ * repeat bit for bit, a slot lies in two places in turn, 0 and 1: the one before stands until all
+ * have used it. */
+size_t slot_key(char out[SLOT_KEY_BYTES], uint32_t partition, uint32_t turn, int64_t j);
 
 /* Bytes that encode() may need for this many chunks. */
 size_t manifest_bytes_max(uint32_t chunks);

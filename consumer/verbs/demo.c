@@ -160,6 +160,8 @@ static const char job_text[] =
     "  loss: softmax\n"
     "  classes: 10\n"
     "  learning_rate: [0.05, 0.1, 0.2] # three models in one pass; the best one is published\n"
+    "staleness: 0                    # the four partitions learn in step, so that a replay "
+    "repeats\n"
     "checkpoint: {every: 200ms}      # often, to have something to kill; the default is 5s\n"
     "publish: {every: 400ms}         # default 10s\n"
     "snapshot: {every: 400ms}        # default 60s\n";

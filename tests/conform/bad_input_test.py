@@ -17,10 +17,12 @@ import jobs
 SMALL = """input: {format: csv, label: f0, width: 9}
 algo: linear
 options: {loss: softmax, classes: 4}
+staleness: 0
 """
 AVRO = """input: {format: avro, schema: rows.avsc, label: y, weight: w, features: ["x[8]"]}
 algo: linear
 options: {loss: softmax, classes: 4}
+staleness: 0
 """
 SCHEMA = """{"type": "record", "name": "Row", "fields": [
   {"name": "note", "type": "string"}, {"name": "y", "type": "float"},
@@ -100,8 +102,8 @@ class Settings(Case):
                                      .replace("format", "formt"), more="publsh: 3\nseed: x\n"), 3)
         for at, words in (("5:9", "unknown key 'formt' in input (did you mean 'format'?)"),
                           ("7:11", "unknown key 'lose' in options (did you mean 'loss'?)"),
-                          ("12:1", "unknown key 'publsh' (did you mean 'publish'?)"),
-                          ("13:7", "'seed' must be a number, got 'x'")):
+                          ("13:1", "unknown key 'publsh' (did you mean 'publish'?)"),
+                          ("14:7", "'seed' must be a number, got 'x'")):
             self.assertIn(f"typos.yaml:{at}: error: {words}\n", said)
 
     def test_topic(self):
@@ -190,7 +192,7 @@ class Records(Case):
             self.refused(job, 5, "over bad_records.limit", "partition 1", "offset 6000", "width",
                          "fewer fields than the 9", "raise the limit")
         self.assertLess(job.learned(), 19_000)
-        job.file.write_text(text)
+        job.file.write_text(text.replace("limit: 10%", "limit: 50%"))  # of what is left
         self.ends_as(job, calm)
         jobs.letters_once(self, self.at.get("limit.dead"), rows, {b"1,2,3": "width"})
 
@@ -362,7 +364,8 @@ class States(Case):
         job, calm = self.half(name)
         shutil.move(job.state, self.tmp / f"{name}.away")
         log = self.at.get(name + ".params")
-        mine = {key: [r for r in log if r.partition == 0 and r.key == b"slot/0/" + key]
+        place = [r.key for r in log if r.partition == 0][-1].replace(b"manifest", b"")
+        mine = {key: [r for r in log if r.partition == 0 and r.key == place + key]
                 for key in (b"manifest", b"chunk/0")}
         return job, calm, log, mine
 

@@ -183,7 +183,7 @@ static void what_counts_a_record_twice_refuses_epochs(void **state)
 
 static void without_an_end_only_full_blocks_are_learned_unless_they_linger(void **state)
 {
-    struct mill_run r = {.unbounded = true};
+    struct mill_run r = {.unbounded = true, .job = mill_kmeans};
     struct mill_part got;
 
     (void)state;

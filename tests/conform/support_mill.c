@@ -18,7 +18,8 @@ enum { IDLE_POLLS = 3 };
 const char mill_job[] = "topic: data\n"
                         "algo: linear\n"
                         "input: {format: csv, columns: [label, a, b]}\n"
-                        "options: {loss: squared, learning_rate: 0.1}\n";
+                        "options: {loss: squared, learning_rate: 0.1}\n"
+                        "staleness: 0\n";
 const char mill_kmeans[] = "topic: data\n"
                            "algo: kmeans\n"
                            "input: {format: csv, columns: [label, a, b], label: ''}\n"

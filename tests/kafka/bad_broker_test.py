@@ -12,6 +12,7 @@ import jobs
 import rig
 
 SMALL = """input: {format: csv, label: f0, width: 9}
+staleness: 0
 algo: linear
 options: {loss: softmax, classes: 4}
 """

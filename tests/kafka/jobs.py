@@ -211,6 +211,7 @@ class Kafka(Place):
 
 # The batch sets how long a job of so many rows takes: about as long in a slower build.
 DENSE = f"""input: {{format: csv, label: f0, width: 33}}
+staleness: 0
 algo: linear
 options:
   loss: softmax
@@ -220,6 +221,7 @@ options:
   batch: {2 * SLOWER}
 """
 SPARSE = """input: {format: libsvm, width: 100000}
+staleness: 0
 algo: linear
 options: {loss: logistic, learning_rate: [0.05, 0.1], batch: 8}
 """

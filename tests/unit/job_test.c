@@ -88,7 +88,7 @@ static void all_problems_are_reported_at_once_with_place_and_nearest_word(void *
 {
     static const char bad[] =
         "job: clothes\ntopc: images\nalgo: fake\ninput:\n  schema: x.avsc\n  fromat: csv\n"
-        "options:\n  lerning_rate: 0.1\n  classes: 1\nseed: -1\nstaleness: 2\n";
+        "options:\n  lerning_rate: 0.1\n  classes: 1\nseed: -1\nstaleness: -2\n";
     char said[4096];
 
     (void)state;
@@ -101,7 +101,7 @@ static void all_problems_are_reported_at_once_with_place_and_nearest_word(void *
         ":8:3: error: unknown key 'lerning_rate' in options (did you mean 'learning_rate'?)"));
     assert_non_null(strstr(said, ":9:12: error: 'classes' must be 2..100, got '1'"));
     assert_non_null(strstr(said, ":10:7: error: 'seed' must be a number, got '-1'"));
-    assert_non_null(strstr(said, ":11:12: error: 'staleness' can only be async"));
+    assert_non_null(strstr(said, ":11:12: error: 'staleness (async, or rounds)' must be"));
     assert_non_null(strstr(said, "'topic' is missing"));
 }
 

@@ -42,6 +42,8 @@ static void make(struct manifest *m)
                            .chunks = CHUNKS,
                            .chunk = chunks,
                            .chunks_max = CHUNKS,
+                           .life = 2,
+                           .base = 299000,
                            .tensors = 2,
                            .lineages = 3,
                            .tensor = {{"w", 1, 6, 2, 0, 0, {3, 10}}, {"@loss", 2, 1, 0, 1, 2, {2}}},
@@ -120,7 +122,7 @@ static void a_manifest_comes_back(void **state)
                 b->end == m.end);
     assert_true(b->last_offset == m.last_offset && b->last_fingerprint == m.last_fingerprint);
     assert_true(b->trained == 300000 && b->rejected == 45 && b->lost == 6 && b->seq == 99 &&
-                b->round == 12);
+                b->round == 12 && b->life == 2 && b->base == 299000);
     assert_true(b->partitions == 8 && b->job == m.job && b->state_version == 4 &&
                 b->state_bytes == 150);
     assert_string_equal(b->algo, "linear");
@@ -223,7 +225,7 @@ static void a_field_out_of_range_is_named(void **state)
         size_t at;
         uint64_t value;
         const char *says;
-    } field[] = {{6, 8, "flags"},
+    } field[] = {{6, 16, "flags"},
                  {8, PARTITIONS_MAX, "partition"},
                  {20, UINT64_MAX, "offset -1"},
                  {40, 999, "[1000, 999)"},
