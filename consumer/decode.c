@@ -113,5 +113,7 @@ enum st decode(struct worker *w, struct partition **full)
         }
     }
     *full = lingering(w);
+    if (*full)
+        (*full)->m.flags |= SLOT_LOOSE;
     return ST_OK;
 }

@@ -14,7 +14,10 @@
  * a slot lies in two places in turn. The one of round k is written over with what leads to round
  * k + 2, and that begins once round k + 1 was pulled, for which all had to publish it, for which
  * they had pulled round k. A partition with too few records for round k counts with its last
- * state. */
+ * state.
+ *
+ * A state that anything but the records has had a part in is marked SLOT_LOOSE, and where a life
+ * ended stands in the lineage: so `model verify` knows what can be made again, and how. */
 #include "config/base/clock.h"
 #include "config/base/log.h"
 #include "consumer/slot_reader.h"
@@ -44,6 +47,8 @@ void round_restored(const struct worker *w, struct partition *p)
     p->edge = UINT64_MAX;
     if (!w->iterative)
         return;
+    if (p->m.partitions != w->partitions) /* some of them have missed rounds */
+        p->m.flags |= SLOT_LOOSE;
     while (round_edge(p->m.round) <= p->m.trained - p->m.base)
         p->m.round++;
     p->edge = p->m.base + round_edge(p->m.round);
@@ -51,6 +56,14 @@ void round_restored(const struct worker *w, struct partition *p)
 
 void rounds_anew(const struct worker *w, struct partition *p)
 {
+    struct lineage ended = {.run = p->m.pos.run,
+                            .epoch = p->m.pos.epoch,
+                            .begin = p->m.pos.offset,
+                            .end = p->m.pos.offset,
+                            .kind = LINEAGE_ENDED};
+
+    if (p->m.lineages >= LINEAGE_MAX / 2 || lineage_add(&p->m, ended, w->err) != ST_OK)
+        p->m.flags |= SLOT_LOOSE; /* a long history keeps room for what was lost */
     p->m.life++;
     p->m.base = p->m.trained;
     p->m.round = 0;
@@ -241,6 +254,8 @@ static enum st rebase(struct worker *w, struct partition *p)
     TRY(view_rebase(&w->x, w->algo, &p->state, &w->view));
     p->pull_due = false;
     p->moved = true;
+    if (w->job->staleness != 0 || w->stopped)
+        p->m.flags |= SLOT_LOOSE;
     w->pulls++;
     if (!partition_waits(p))
         return ST_OK;

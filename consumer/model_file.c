@@ -35,7 +35,20 @@ static const char schema[] =
     "\"epoch\",\"type\":\"long\"},"
     "{\"name\":\"begin\",\"type\":\"long\"},{\"name\":\"end\",\"type\":\"long\"},{\"name\":"
     "\"records\",\"type\":\"long\"},"
-    "{\"name\":\"rejected\",\"type\":\"long\"},{\"name\":\"lost\",\"type\":\"long\"}]}}},"
+    "{\"name\":\"rejected\",\"type\":\"long\"},{\"name\":\"lost\",\"type\":\"long\"},"
+    "{\"name\":\"until\",\"type\":\"long\"},{\"name\":\"waits\",\"type\":\"boolean\"},"
+    "{\"name\":\"done\",\"type\":\"boolean\"},{\"name\":\"repeatable\",\"type\":\"boolean\"},"
+    "{\"name\":\"last_offset\",\"type\":\"long\"},"
+    "{\"name\":\"last_fingerprint\",\"type\":\"long\"},"
+    "{\"name\":\"breaks\",\"type\":{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":"
+    "\"Break\",\"fields\":[{\"name\":\"run\",\"type\":\"long\"},{\"name\":\"epoch\",\"type\":"
+    "\"long\"},"
+    "{\"name\":\"kind\",\"type\":{\"type\":\"enum\",\"name\":\"Kind\",\"symbols\":"
+    "[\"learned\",\"lost\",\"reset\",\"ended\"]}},"
+    "{\"name\":\"begin\",\"type\":\"long\"},{\"name\":\"end\",\"type\":\"long\"}]}}}]}}},"
+    "{\"name\":\"seed\",\"type\":\"long\"},{\"name\":\"holdout\",\"type\":\"double\"},"
+    "{\"name\":\"staleness\",\"type\":\"long\"},{\"name\":\"partitions\",\"type\":\"long\"},"
+    "{\"name\":\"backend\",\"type\":\"string\"},"
     "{\"name\":\"classes\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"
     "{\"name\":\"features\",\"type\":\"long\"},"
     "{\"name\":\"columns\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"
@@ -125,17 +138,38 @@ static void put_measures(struct avro_out *o, const struct measures *ms)
     put_end(o);
 }
 
+static void put_breaks(struct avro_out *o, const struct model *m, const struct model_range *r)
+{
+    put_count(o, r->breaks);
+    for (uint32_t i = 0; i < r->breaks; i++) {
+        const struct model_break *b = &m->brk[r->break_at + i];
+
+        encode_long(o, b->run);
+        encode_long(o, b->epoch);
+        encode_long(o, b->kind);
+        encode_long(o, b->begin);
+        encode_long(o, b->end);
+    }
+    put_end(o);
+}
+
 static void put_ranges(struct avro_out *o, const struct model *m)
 {
     put_count(o, m->ranges);
     for (uint32_t i = 0; i < m->ranges; i++) {
         const struct model_range *r = &m->range[i];
         int64_t v[] = {
-            r->partition,         r->run,          r->epoch, r->begin, r->end, (int64_t)r->records,
-            (int64_t)r->rejected, (int64_t)r->lost};
+            r->partition,         r->run,           r->epoch, r->begin, r->end, (int64_t)r->records,
+            (int64_t)r->rejected, (int64_t)r->lost, r->until};
 
         for (uint32_t k = 0; k < sizeof v / sizeof *v; k++)
             encode_long(o, v[k]);
+        encode_bool(o, r->waits);
+        encode_bool(o, r->done);
+        encode_bool(o, r->repeatable);
+        encode_long(o, r->last_offset);
+        encode_long(o, (int64_t)r->last_fingerprint);
+        put_breaks(o, m, r);
     }
     put_end(o);
 }
@@ -156,6 +190,11 @@ static void put_record(struct avro_out *o, const struct model *m, uint64_t data_
     put_map(o, m->derive, m->derives);
     put_measures(o, &m->measures);
     put_ranges(o, m);
+    encode_long(o, (int64_t)m->seed);
+    encode_double(o, m->holdout);
+    encode_long(o, m->staleness);
+    encode_long(o, m->partitions);
+    encode_text(o, m->backend);
     put_count(o, m->classes);
     for (uint32_t i = 0; i < m->classes; i++)
         encode_text(o, m->class_name[i]);
@@ -271,38 +310,99 @@ static uint32_t get_map(struct avro_in *in, struct model_text *t)
     return n;
 }
 
+static double get_double(struct avro_in *in)
+{
+    const uint8_t *p = avro_bytes(in, 8);
+    uint64_t bits = p ? get_u64(p) : 0;
+    double v;
+
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static bool get_bool(struct avro_in *in)
+{
+    const uint8_t *p = avro_bytes(in, 1);
+
+    return p && *p;
+}
+
 static void get_measures(struct avro_in *in, struct measures *ms)
 {
     ms->model = (int32_t)avro_long(in);
     ms->n = (uint32_t)avro_count(in, sizeof ms->m / sizeof *ms->m);
     for (uint32_t i = 0; i < ms->n; i++) {
-        const uint8_t *p;
-        uint64_t bits;
-
         avro_string(in, ms->m[i].name, sizeof ms->m[i].name);
-        p = avro_bytes(in, 9);
-        bits = p ? get_u64(p) : 0;
-        memcpy(&ms->m[i].value, &bits, sizeof bits);
-        ms->m[i].lower_is_better = p && p[8];
+        ms->m[i].value = get_double(in);
+        ms->m[i].lower_is_better = get_bool(in);
     }
     if (ms->n)
         avro_count(in, 0);
+}
+
+static void get_breaks(struct avro_in *in, struct model *m, struct model_range *r)
+{
+    r->break_at = m->breaks;
+    r->breaks = (uint32_t)avro_count(in, MODEL_BREAKS_MAX - m->breaks);
+    m->breaks += r->breaks;
+    for (uint32_t i = 0; i < r->breaks; i++) {
+        struct model_break *b = &m->brk[r->break_at + i];
+
+        b->run = (uint32_t)avro_count(in, UINT32_MAX);
+        b->epoch = (uint32_t)avro_count(in, UINT32_MAX);
+        b->kind = (uint32_t)avro_count(in, LINEAGE_ENDED);
+        b->begin = avro_long(in);
+        b->end = avro_long(in);
+    }
+    if (r->breaks)
+        avro_count(in, 0);
+}
+
+/* What a reader of ranges relies on: partitions in order, offsets and epochs that can be. */
+static bool range_valid(const struct model *m, uint32_t i)
+{
+    const struct model_range *r = &m->range[i];
+
+    return r->partition < m->partitions && (!i || r[-1].partition < r->partition) &&
+           0 <= r->begin && r->begin <= r->end && r->begin <= r->until;
 }
 
 static void get_ranges(struct avro_in *in, struct model *m)
 {
     m->ranges = (uint32_t)avro_count(in, PARTITIONS_MAX);
     for (uint32_t i = 0; i < m->ranges; i++) {
-        int64_t v[8];
+        struct model_range *r = &m->range[i];
 
-        for (uint32_t k = 0; k < 8; k++)
-            v[k] = avro_long(in);
-        m->range[i] =
-            (struct model_range){(uint32_t)v[0], (uint32_t)v[1], (uint32_t)v[2], v[3],
-                                 v[4],           (uint64_t)v[5], (uint64_t)v[6], (uint64_t)v[7]};
+        r->partition = (uint32_t)avro_count(in, PARTITIONS_MAX - 1);
+        r->run = (uint32_t)avro_count(in, UINT32_MAX);
+        r->epoch = (uint32_t)avro_count(in, UINT32_MAX);
+        r->begin = avro_long(in);
+        r->end = avro_long(in);
+        r->records = avro_count(in, INT64_MAX);
+        r->rejected = avro_count(in, INT64_MAX);
+        r->lost = avro_count(in, INT64_MAX);
+        r->until = avro_long(in);
+        r->waits = get_bool(in);
+        r->done = get_bool(in);
+        r->repeatable = get_bool(in);
+        r->last_offset = avro_long(in);
+        r->last_fingerprint = (uint64_t)avro_long(in);
+        get_breaks(in, m, r);
     }
     if (m->ranges)
         avro_count(in, 0);
+}
+
+static void get_origin(struct avro_in *in, struct model *m)
+{
+    get_ranges(in, m);
+    m->seed = (uint64_t)avro_long(in);
+    m->holdout = get_double(in);
+    m->staleness = (int32_t)avro_long(in);
+    m->partitions = (uint32_t)avro_count(in, PARTITIONS_MAX);
+    avro_string(in, m->backend, sizeof m->backend);
+    for (uint32_t i = 0; i < m->ranges && !in->bad; i++)
+        in->bad = !range_valid(m, i);
 }
 
 static enum st get_columns(struct avro_in *in, struct model *m, struct err *e)
@@ -406,7 +506,7 @@ enum st model_decode(struct model *m, const uint8_t *manifest, size_t n, struct 
     m->options = get_map(&in, m->option);
     m->derives = get_map(&in, m->derive);
     get_measures(&in, &m->measures);
-    get_ranges(&in, m);
+    get_origin(&in, m);
     m->classes = (uint32_t)avro_count(&in, CLASS_NAMES_MAX);
     for (uint32_t i = 0; i < m->classes; i++)
         avro_string(&in, m->class_name[i], CLASS_NAME_BYTES);

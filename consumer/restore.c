@@ -116,6 +116,8 @@ static enum st adopt(struct worker *w, struct partition *p, const struct image *
     p->m.chunk = chunk;
     p->m.chunks_max = max;
     p->m.chunks = tensors_chunks(&p->state);
+    if (p->m.state_version != w->algo->state_version)
+        p->m.flags |= SLOT_LOOSE;
     p->m.state_version = w->algo->state_version;
     p->m.state_bytes = p->state.bytes;
     describe_tensors(&p->state, &p->m); /* after an upgrade they are others */
@@ -130,18 +132,14 @@ static bool local_is_later(const struct manifest *local, const struct manifest *
     return c ? c > 0 : !(local->flags & SLOT_WAIT) || slot->flags & SLOT_WAIT;
 }
 
-/* No state anywhere: [begin, end) is fixed now. */
-static enum st begin_new(struct worker *w, struct partition *p)
+enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, int64_t end)
 {
-    int64_t low, high;
-
-    TRY(w->br->watermarks(w->b, w->job->topic, (int32_t)p->p, false, &low, &high, w->err));
     tensors_zero(&p->state);
     TRY(w->algo->init(&w->x, &p->state));
     p->m.partition = p->p;
-    p->m.pos = (struct position){.offset = low};
-    p->m.begin = low;
-    p->m.end = w->until_end ? high : INT64_MAX;
+    p->m.pos = (struct position){.offset = begin};
+    p->m.begin = begin;
+    p->m.end = end;
     p->m.epochs = w->job->epochs;
     p->m.last_offset = -1;
     p->m.seq = 1;
@@ -153,12 +151,22 @@ static enum st begin_new(struct worker *w, struct partition *p)
     p->m.state_bytes = p->state.bytes;
     p->m.chunks = tensors_chunks(&p->state);
     describe_tensors(&p->state, &p->m);
-    if (low >= p->m.end) {
+    if (begin >= end)
         p->m.flags |= SLOT_DONE;
+    p->moved = true;
+    return ST_OK;
+}
+
+/* No state anywhere: [begin, end) is fixed now. */
+static enum st begin_new(struct worker *w, struct partition *p)
+{
+    int64_t low, high;
+
+    TRY(w->br->watermarks(w->b, w->job->topic, (int32_t)p->p, false, &low, &high, w->err));
+    TRY(partition_begin(w, p, low, w->until_end ? high : INT64_MAX));
+    if (p->m.flags & SLOT_DONE)
         log_line(LOG_WARN, "partition is empty: nothing to learn from it",
                  "topic=%s partition=%" PRIu32, w->job->topic, p->p);
-    }
-    p->moved = true;
     return ST_OK;
 }
 

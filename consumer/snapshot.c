@@ -320,7 +320,7 @@ static void describe_columns(struct model *m, const struct decoded *d, const str
         codec->column_name(codec_self, c, m->column[c], sizeof m->column[c]);
 }
 
-void model_describe(struct model *m, const struct job *j, const struct algo *a, const void *opts,
+void model_describe(struct model *m, const struct job *j, const struct ctx *x, const struct algo *a,
                     const struct decoded *d, const struct codec *codec, void *codec_self)
 {
     snprintf(m->job, sizeof m->job, "%s", j->name);
@@ -330,11 +330,55 @@ void model_describe(struct model *m, const struct job *j, const struct algo *a, 
     m->created_ms = clock_wall_ms();
     m->model_version = a->model_version;
     m->state_version = a->state_version;
-    describe_options(a->opts, opts, m->option, &m->options);
+    m->seed = j->seed;
+    m->holdout = (double)j->input.holdout;
+    m->staleness = j->staleness;
+    m->partitions = x->shape->slots;
+    snprintf(m->backend, sizeof m->backend, "%s", x->c->name);
+    describe_options(a->opts, x->opts, m->option, &m->options);
     m->features = d->columns;
     m->classes = d->classes;
     memcpy(m->class_name, d->class_name, sizeof m->class_name);
     describe_columns(m, d, codec, codec_self);
+}
+
+void model_add(struct model *m, const struct manifest *s)
+{
+    struct model_range *r = &m->range[m->ranges];
+    uint32_t at = m->breaks;
+
+    CHECK(m->ranges < PARTITIONS_MAX && (!m->ranges || r[-1].partition < s->partition));
+    *r = (struct model_range){.partition = s->partition,
+                              .run = s->pos.run,
+                              .epoch = s->pos.epoch,
+                              .begin = s->begin,
+                              .end = s->pos.offset,
+                              .records = s->trained,
+                              .rejected = s->rejected,
+                              .lost = s->lost,
+                              .until = s->end,
+                              .waits = s->flags & SLOT_WAIT,
+                              .done = s->flags & SLOT_DONE,
+                              .repeatable = !(s->flags & SLOT_LOOSE),
+                              .last_offset = s->last_offset,
+                              .last_fingerprint = s->last_fingerprint,
+                              .break_at = at};
+    for (uint32_t i = 0; i < s->lineages; i++) {
+        const struct lineage *l = &s->lineage[i];
+
+        if (l->kind == LINEAGE_LEARNED)
+            continue;
+        if (at == MODEL_BREAKS_MAX) { /* an incomplete list would mislead */
+            r->repeatable = false;
+            at = m->breaks;
+            break;
+        }
+        m->brk[at++] = (struct model_break){l->run, l->epoch, l->kind, l->begin, l->end};
+    }
+    r->breaks = at - m->breaks;
+    m->breaks = at;
+    m->records += s->trained;
+    m->ranges++;
 }
 
 /* What the states in the view have learned. */
@@ -346,9 +390,7 @@ static void describe_ranges(const struct worker *w, struct model *m)
 
         if (!s || w->part[i].phase == PHASE_STOPPED || s->flags & SLOT_STOPPED)
             continue;
-        m->range[m->ranges++] = (struct model_range){
-            i, s->pos.run, s->pos.epoch, s->begin, s->pos.offset, s->trained, s->rejected, s->lost};
-        m->records += s->trained;
+        model_add(m, s);
     }
 }
 
@@ -385,7 +427,7 @@ enum st snapshot(struct worker *w)
         return fail(w->err, ST_FATAL, "no memory for a snapshot");
     if (w->algo->derive_opts)
         opts_defaults(w->algo->derive_opts, derive_opts);
-    model_describe(m, w->job, w->algo, w->opts, w->decoded, w->codec, w->codec_self);
+    model_describe(m, w->job, &w->x, w->algo, w->decoded, w->codec, w->codec_self);
     describe_ranges(w, m);
     m->version = w->version + 1;
     st = model_derive(&w->x, w->algo, &w->view, derive_opts, m);

@@ -20,7 +20,7 @@
 
 struct worker;
 
-enum { MODEL_TEXTS_MAX = 96, MODEL_COLUMNS_MAX = 1 << 16 };
+enum { MODEL_TEXTS_MAX = 96, MODEL_COLUMNS_MAX = 1 << 16, MODEL_BREAKS_MAX = 4096 };
 
 struct model_text { /* one option as the user would write it */
     char name[48], value[256];
@@ -28,8 +28,20 @@ struct model_text { /* one option as the user would write it */
 
 struct model_range { /* what the model has learned of one partition */
     uint32_t partition, run, epoch;
-    int64_t begin, end;
+    int64_t begin, end; /* end: where its state stands, in this epoch */
     uint64_t records, rejected, lost;
+    int64_t until; /* where each epoch before has ended, and this one will; INT64_MAX: unbounded */
+    bool waits;    /* the view of the round that ends here is not in it */
+    bool done;     /* it has learned all it was asked to */
+    bool repeatable;     /* the same records make the same bits */
+    int64_t last_offset; /* of its last record, and that record's fingerprint; -1: none */
+    uint64_t last_fingerprint;
+    uint32_t break_at, breaks; /* its own of model.brk */
+};
+
+struct model_break { /* where reading did not go on from record to record: lineage, but learned */
+    uint32_t run, epoch, kind; /* enum lineage_kind */
+    int64_t begin, end;
 };
 
 struct model { /* about 1 MiB: heap */
@@ -43,6 +55,13 @@ struct model { /* about 1 MiB: heap */
     struct measures measures;
     struct model_range range[PARTITIONS_MAX];
     uint32_t ranges;
+    struct model_break brk[MODEL_BREAKS_MAX];
+    uint32_t breaks;
+    uint64_t seed;
+    double holdout;
+    int32_t staleness;   /* rounds; -1: async */
+    uint32_t partitions; /* of the topic; of those without a range nothing is in the model */
+    char backend[16];    /* compute */
     char class_name[CLASS_NAMES_MAX][CLASS_NAME_BYTES];
     uint32_t classes;
     char (*column)[NAME_MAX_BYTES];    /* [columns] names of the inputs; NULL: not kept (more than
@@ -63,8 +82,11 @@ struct model_bytes {
 };
 
 /* Fills what the job and its decoder know: names, options, classes, columns, versions, the time. */
-void model_describe(struct model *m, const struct job *j, const struct algo *a, const void *opts,
+void model_describe(struct model *m, const struct job *j, const struct ctx *x, const struct algo *a,
                     const struct decoded *d, const struct codec *codec, void *codec_self);
+
+/* One more partition's state, as its manifest describes it, in ranges and records. */
+void model_add(struct model *m, const struct manifest *s);
 
 /* Fills m->tensors, m->measures and m->derive from a view; the caller has described the rest. */
 MUST enum st model_derive(const struct ctx *x, const struct algo *a, const struct tensors *view,

@@ -162,6 +162,8 @@ MUST enum st topic_gone(struct worker *w); /* says so of the data topic */
  * assigned; then the empty slot of new ones, and where to read on. ST_REVOKED: the group moved on
  * meanwhile: what is restored so far is void. */
 MUST enum st restore_partitions(struct worker *w, const struct start *assigned, uint32_t n);
+/* The state of an allocated partition before its first record, with the range [begin, end). */
+MUST enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, int64_t end);
 
 /* consume.c: one poll; answers what the group did; hands on only records that continue a running
  * partition. */

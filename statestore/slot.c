@@ -207,7 +207,7 @@ size_t slot_key(char out[SLOT_KEY_BYTES], uint32_t partition, uint32_t turn, int
 /* Held before every encode and after every decode. */
 static enum st manifest_valid(const struct manifest *m, struct err *e)
 {
-    if (m->flags & ~(uint32_t)(SLOT_DONE | SLOT_IDLE | SLOT_STOPPED | SLOT_WAIT))
+    if (m->flags & ~(uint32_t)(SLOT_DONE | SLOT_IDLE | SLOT_STOPPED | SLOT_WAIT | SLOT_LOOSE))
         return fail(e, ST_CORRUPT, "manifest: flags %#x are unknown", m->flags);
     if (m->partition >= PARTITIONS_MAX)
         return fail(e, ST_CORRUPT, "manifest: partition %u is beyond %d", m->partition,
@@ -228,7 +228,7 @@ static enum st manifest_valid(const struct manifest *m, struct err *e)
     for (uint32_t i = 0; i < m->lineages; i++) {
         const struct lineage *l = &m->lineage[i];
 
-        if (l->kind > LINEAGE_RESET || l->begin < 0 || l->end < l->begin)
+        if (l->kind > LINEAGE_ENDED || l->begin < 0 || l->end < l->begin)
             return fail(e, ST_CORRUPT,
                         "manifest: lineage %u is kind %u over [%" PRId64 ", %" PRId64 ")", i,
                         l->kind, l->begin, l->end);
@@ -411,14 +411,15 @@ enum st chunk_decode(struct chunk *c, const uint8_t *p, size_t n, struct err *e)
 enum st lineage_add(struct manifest *m, struct lineage l, struct err *e)
 {
     struct lineage *last = m->lineages ? &m->lineage[m->lineages - 1] : NULL;
+    bool mark = l.kind >= LINEAGE_RESET;
 
-    CHECK(l.begin >= 0 && l.end >= l.begin && l.kind <= LINEAGE_RESET);
-    if (l.kind != LINEAGE_RESET && l.begin == l.end) {
+    CHECK(l.begin >= 0 && l.end >= l.begin && l.kind <= LINEAGE_ENDED);
+    if (!mark && l.begin == l.end) {
         CHECK(!l.records);
         return ST_OK;
     }
-    if (last && l.kind != LINEAGE_RESET && last->kind == l.kind && last->run == l.run &&
-        last->epoch == l.epoch && last->end == l.begin) {
+    if (last && !mark && last->kind == l.kind && last->run == l.run && last->epoch == l.epoch &&
+        last->end == l.begin) {
         last->end = l.end;
         last->records += l.records;
         return ST_OK;

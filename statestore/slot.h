@@ -24,7 +24,10 @@ enum {
     SLOT_DONE = 1,
     SLOT_IDLE = 2,
     SLOT_STOPPED = 4,
-    SLOT_WAIT = 8 /* `round` rounds are learned, and the view after them is not in it yet */
+    SLOT_WAIT = 8, /* `round` rounds are learned, and the view after them is not in it yet */
+    /* its bits came from more than the records: a pull of what was there, a block ended by time, an
+     * upgrade; once so, always so */
+    SLOT_LOOSE = 16
 };
 enum {
     SLOT_KEY_BYTES = 48,
@@ -51,8 +54,9 @@ static inline int position_cmp(struct position a, struct position b)
 
 enum lineage_kind {
     LINEAGE_LEARNED, /* offsets [begin, end) were read in order; `records` of them were learned */
-    LINEAGE_LOST, /* [begin, end) was gone before it could be read (retention): policy continue */
-    LINEAGE_RESET /* the topic was re-created or truncated: a new run begins at `begin` */
+    LINEAGE_LOST,  /* [begin, end) was gone before it could be read (retention): policy continue */
+    LINEAGE_RESET, /* the topic was re-created or truncated: a new run begins at `begin` */
+    LINEAGE_ENDED  /* the job's end lay at `begin`, and a block ended there: another life begins */
 };
 
 struct lineage {
@@ -123,8 +127,8 @@ bool chunk_is_zero(const void *payload, uint32_t bytes);
 MUST enum st chunk_decode(struct chunk *c, const uint8_t *p, size_t n, struct err *e);
 
 /* Appends l, joined to the last entry where it continues it; [x, x) is left out unless it is a
- * reset. ST_FATAL: the history has LINEAGE_MAX pieces already. One uninterrupted epoch is one
- * piece, so epochs and losses count. */
+ * reset or an end. ST_FATAL: the history has LINEAGE_MAX pieces already. One uninterrupted epoch is
+ * one piece, so epochs and losses count. */
 MUST enum st lineage_add(struct manifest *m, struct lineage l, struct err *e);
 
 /* Digest of a state, what tests compare: XXH64 chained over position, counts and payloads, which

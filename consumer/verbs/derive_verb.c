@@ -83,15 +83,7 @@ static enum st fold_slots(struct session *s, struct fold *fold, struct tensors *
             st = fold_add(fold, &slot);
         if (st != ST_OK)
             continue;
-        s->model.range[s->model.ranges++] = (struct model_range){p,
-                                                                 im.m.pos.run,
-                                                                 im.m.pos.epoch,
-                                                                 im.m.begin,
-                                                                 im.m.pos.offset,
-                                                                 im.m.trained,
-                                                                 im.m.rejected,
-                                                                 im.m.lost};
-        s->model.records += im.m.trained;
+        model_add(&s->model, &im.m);
         s->model.fingerprint = im.m.job;
     }
     image_fini(&im);
@@ -137,7 +129,7 @@ static enum st run(struct session *s, const struct derive_flags *f)
     for (uint32_t i = 0; st == ST_OK && i < f->set.n; i++)
         st = derive_option(s, f->set.v[i]);
     if (st == ST_OK) {
-        model_describe(&s->model, s->job, s->algo, s->opts, &s->decoded, s->codec, s->codec_self);
+        model_describe(&s->model, s->job, &s->x, s->algo, &s->decoded, s->codec, s->codec_self);
         st = model_derive(&s->x, s->algo, &view, s->derive_opts, &s->model);
     }
     if (view.base)

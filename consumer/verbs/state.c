@@ -247,7 +247,7 @@ static void show_tensors(const struct tool *t)
 
 static void show_lineage(const struct manifest *m)
 {
-    static const char *const kind[] = {"learned", "lost", "reset"};
+    static const char *const kind[] = {"learned", "lost", "reset", "ended"};
 
     if (m->lineages)
         printf("\n  %-8s %6s %6s %16s %16s %16s\n", "lineage", "run", "epoch", "from offset",

@@ -50,7 +50,10 @@ static void a_job_that_has_ended_goes_on_behind_its_end(void **state)
     assert_int_equal(got.trained, 5010);
     assert_int_equal(got.begin, 0);
     assert_int_equal(got.end, 5010);
-    assert_int_equal(got.lineages, 1);
+    assert_int_equal(got.flags, SLOT_DONE);
+    assert_int_equal(got.lineages, 3);
+    assert_int_equal(got.lineage[1].kind, LINEAGE_ENDED);
+    assert_int_equal(got.lineage[1].begin, 5000);
     assert_true(mill_slot("mill", 1, &got));
     assert_int_equal(got.trained, 300);
 }
@@ -202,6 +205,7 @@ static void without_an_end_only_full_blocks_are_learned_unless_they_linger(void 
     assert_int_equal(got.trained, BLOCK + 100);
     assert_int_equal(got.pos.offset, BLOCK + 100);
     assert_int_equal(got.lineages, 1);
+    assert_int_equal(got.flags, SLOT_LOOSE);
 }
 
 static void an_unbounded_job_may_be_given_an_end(void **state)

@@ -35,7 +35,16 @@ static struct model *sample(void)
     m->measures.model = 2;
     m->measures.m[0] = (struct measure){"prequential_loss", 0.125, true};
     m->ranges = 1;
-    m->range[0] = (struct model_range){3, 1, 0, 10, 1244, 1234, 5, 0};
+    m->range[0] = (struct model_range){
+        3, 1, 0, 10, 1244, 1234, 5, 0, 2000, true, false, true, 1243, 0xfedcba9876543210u, 0, 2};
+    m->brk[0] = (struct model_break){0, 0, LINEAGE_LOST, 20, 30};
+    m->brk[1] = (struct model_break){1, 0, LINEAGE_ENDED, 100, 100};
+    m->breaks = 2;
+    m->seed = 7;
+    m->holdout = 0.1;
+    m->staleness = -1;
+    m->partitions = 4;
+    snprintf(m->backend, sizeof m->backend, "openblas");
     m->classes = 2;
     snprintf(m->class_name[1], CLASS_NAME_BYTES, "trouser \"x\"");
     m->features = m->columns = 2;
@@ -73,6 +82,11 @@ static void a_model_comes_back_as_it_was(void **state)
     assert_true(back->measures.m[0].value == 0.125 && back->measures.m[0].lower_is_better);
     assert_int_equal(back->measures.model, 2);
     assert_memory_equal(&back->range[0], &m->range[0], sizeof m->range[0]);
+    assert_int_equal(back->breaks, 2);
+    assert_memory_equal(back->brk, m->brk, 2 * sizeof *m->brk);
+    assert_true(back->seed == 7 && back->holdout == 0.1 && back->staleness == -1);
+    assert_int_equal(back->partitions, 4);
+    assert_string_equal(back->backend, "openblas");
     assert_string_equal(back->class_name[1], "trouser \"x\"");
     assert_string_equal(back->column[1], "pixels[1]");
     assert_int_equal(back->tensors.n, 2);
