@@ -120,6 +120,16 @@ enum st consume(struct worker *w)
     return group_moved(w, ev, list, n);
 }
 
+void consume_forget(struct worker *w, uint32_t partition)
+{
+    uint32_t n = w->rec_at;
+
+    for (uint32_t i = w->rec_at; i < w->recs; i++)
+        if (w->rec[i].partition != (int32_t)partition)
+            w->rec[n++] = w->rec[i];
+    w->recs = n;
+}
+
 enum st consume_positions(struct worker *w)
 {
     struct start s[PARTITIONS_MAX];
@@ -212,8 +222,10 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
     case REC_EOF:
         if (p && p->phase == PHASE_CHECKING)
             TRY(resume_check(w, p, r));
-        if (p)
+        if (p) {
             p->high = r->offset;
+            p->caught_up = true;
+        }
         if (p && p->phase == PHASE_RUNNING && !partition_waits(p) && r->offset >= p->m.end)
             end_seen(p, learn);
         return ST_OK;
@@ -254,6 +266,7 @@ enum st consume_accept(struct worker *w, const struct record *r, struct partitio
         p->high = r->offset + 1;
     if (p->phase != PHASE_RUNNING || partition_waits(p))
         return ST_OK;
+    p->caught_up = false;
     if (r->offset >= p->m.end)
         end_seen(p, learn);
     else if (r->offset >= p->next) /* smaller ones are read again; greater: markers, compaction */

@@ -94,21 +94,36 @@ enum st round_ended(struct worker *w, struct partition *p)
     return w->br->consumer_pause(w->c, (struct start){.partition = (int32_t)p->p}, w->err);
 }
 
+/* It keeps up with a live topic: nobody has to wait for it. */
+static bool idle(const struct worker *w, const struct partition *p)
+{
+    return w->iterative && w->job->staleness > 0 && p->phase == PHASE_RUNNING &&
+           p->m.end == INT64_MAX && p->caught_up && !partition_waits(p);
+}
+
+void round_idle(const struct worker *w, struct partition *p)
+{
+    uint32_t flags = (p->m.flags & ~(uint32_t)SLOT_IDLE) | (idle(w, p) ? SLOT_IDLE : 0);
+
+    p->moved |= flags != p->m.flags;
+    p->m.flags = flags;
+}
+
 bool publish_wanted(const struct worker *w)
 {
     int64_t since_ms = (clock_mono_us() - w->publish.at_us) / 1000;
-    bool wanted = false, idle = true;
+    bool wanted = false, lazy = false, stuck = true;
 
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct partition *p = &w->part[i];
 
-        if (p->phase == PHASE_NONE || !(p->moved || p->unsent))
-            continue;
-        wanted |= p->pull_due || p->phase == PHASE_DONE;
+        lazy |= idle(w, p) && !(p->m.flags & SLOT_IDLE);
+        wanted |= (p->moved || p->unsent) && (p->pull_due || p->phase == PHASE_DONE);
+        stuck &= p->phase != PHASE_RUNNING || partition_waits(p);
     }
-    for (uint32_t i = 0; i < w->partitions; i++)
-        idle &= w->part[i].phase != PHASE_RUNNING || partition_waits(&w->part[i]);
-    return wanted && since_ms >= (w->publish_failed ? RETRY_MS : idle ? 0 : PULL_SPACING_MS);
+    if (wanted && !w->publish_failed)
+        return since_ms >= (stuck ? 0 : PULL_SPACING_MS);
+    return (wanted || lazy) && since_ms >= RETRY_MS;
 }
 
 static enum st add(struct worker *w, uint32_t i, const struct tensors *state)
@@ -262,6 +277,7 @@ static enum st rebase(struct worker *w, struct partition *p)
     p->m.flags &= ~(uint32_t)SLOT_WAIT;
     if (p->phase != PHASE_RUNNING)
         return ST_OK; /* nothing of it has been dropped yet */
+    consume_forget(w, p->p);
     return w->br->consumer_seek(w->c, (struct start){.partition = (int32_t)p->p, .offset = p->next},
                                 w->err);
 }

@@ -59,17 +59,6 @@ void block_drop(struct worker *w, struct partition *p)
     p->next = p->m.pos.offset;
 }
 
-/* What this poll still holds of a partition is of the epoch that has ended. */
-static void forget_fetched(struct worker *w, uint32_t partition)
-{
-    uint32_t n = w->rec_at;
-
-    for (uint32_t i = w->rec_at; i < w->recs; i++)
-        if (w->rec[i].partition != (int32_t)partition)
-            w->rec[n++] = w->rec[i];
-    w->recs = n;
-}
-
 /* [begin, end) is learned: the next epoch, or the end of the job for this partition. */
 static enum st end_epoch(struct worker *w, struct partition *p)
 {
@@ -84,7 +73,7 @@ static enum st end_epoch(struct worker *w, struct partition *p)
     p->m.pos.epoch++;
     p->m.pos.offset = p->next = p->m.begin;
     *partition_batches(p) = 0;
-    forget_fetched(w, p->p);
+    consume_forget(w, p->p);
     return consume_positions(w);
 }
 
@@ -181,6 +170,8 @@ enum st checkpoint(struct worker *w, bool to_publish)
     for (uint32_t i = 0; i < w->partitions; i++) {
         struct partition *p = &w->part[i];
 
+        if (to_publish)
+            round_idle(w, p);
         p->moved |= to_publish && p->unsent;
         if (!p->moved && !p->adopted)
             continue;

@@ -101,6 +101,13 @@ static enum st unless_refused(struct worker *w, enum st st, bool *last)
     return ST_OK;
 }
 
+/* There is something to do that does not wait for the rest of a poll. */
+static bool interrupted(const struct worker *w)
+{
+    return worker_stop || trigger_due(&w->checkpoint, w) || trigger_due(&w->publish, w) ||
+           publish_wanted(w);
+}
+
 enum st pipeline_run(struct worker *w)
 {
     struct partition *p;
@@ -110,13 +117,15 @@ enum st pipeline_run(struct worker *w)
     bool done, last;
 
     do {
-        st = consume(w);
+        st = w->rec_at < w->recs ? ST_OK : consume(w);
         while (st == ST_OK && (st = decode(w, &p)) == ST_OK && p) {
             batch(w, p);
             while (st == ST_OK && batch_next(&w->batch, &r))
                 st = update(w, p, &r);
             if (st == ST_OK)
                 st = partition_learned(w, p);
+            if (interrupted(w))
+                break;
         }
         if (st == ST_OK)
             st = follow(w, 0);

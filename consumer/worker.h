@@ -56,6 +56,7 @@ struct partition {
     struct letters letters;
     uint64_t edge;                  /* trained records at which the current round ends */
     bool pull_due;                  /* a round has ended since the last pull */
+    bool caught_up;                 /* the last that came was the end of the partition */
     int64_t next;                   /* offset expected next from the consumer */
     int64_t high;                   /* last known end of the partition, for lag */
     int64_t seen_us;                /* when the block had its first record */
@@ -171,6 +172,8 @@ MUST enum st consume(struct worker *w);
 void worker_disown(struct worker *w); /* drops every state; own nothing until the next assignment */
 /* Reads on from where each partition stands, whatever was fetched before. */
 MUST enum st consume_positions(struct worker *w);
+/* Drops what the last poll still holds of a partition, which is read anew from elsewhere. */
+void consume_forget(struct worker *w, uint32_t partition);
 uint64_t record_fingerprint(const struct record *r); /* XXH64 of timestamp, key, value */
 /* Settles events, resume check, gaps and duplicates. *take: the partition that this record
  * continues, or NULL; *learn: the partition whose block has to be learned before anything else
@@ -232,7 +235,8 @@ void rounds_anew(const struct worker *w, struct partition *p); /* another life o
 MUST enum st round_ended(struct worker *w, struct partition *p);
 bool partition_waits(const struct partition *p); /* for others to end the round */
 uint32_t partition_turn(const struct worker *w,
-                        const struct partition *p); /* of its next publish */
+                        const struct partition *p);           /* of its next publish */
+void round_idle(const struct worker *w, struct partition *p); /* before a publish: its flag */
 /* Somebody may wait for what we have: the end of a round, or of a partition. */
 bool publish_wanted(const struct worker *w);
 /* Published partitions that have ended a round take the view, if the job's staleness lets them. */

@@ -78,9 +78,9 @@ static enum st run(struct worker *w, const struct job *j, const struct train_fla
                     "checkpoints stand",
                     w->stopped, w->partitions);
     log_line(LOG_INFO, worker_stop ? "stopped; run the same command to go on" : "done",
-             "rows=%" PRIu64 " records=%" PRIu64 " bad=%" PRIu64 " null=%" PRIu64
+             "rows=%" PRIu64 " records=%" PRIu64 " bad=%" PRIu64 " null=%" PRIu64 " pulls=%" PRIu64
              " seconds=%.3f rows_per_s=%.0f",
-             w->rows, w->records, w->bad, w->nulls, (double)w->busy_us / 1e6,
+             w->rows, w->records, w->bad, w->nulls, w->pulls, (double)w->busy_us / 1e6,
              w->busy_us ? (double)w->rows * 1e6 / (double)w->busy_us : 0);
     return ST_OK;
 }

@@ -25,8 +25,7 @@ options: {k: 10}
 class Team:
     """The workers of one job, each with a folder of its own."""
 
-    def __init__(self, folder, place, name, topic, what, workers=WORKERS):
-        more = jobs.BY_ROWS
+    def __init__(self, folder, place, name, topic, what, workers=WORKERS, more=jobs.BY_ROWS):
         self.member = [jobs.Job(folder, place, name, topic, what, more,
                                 state=folder / f"{name}.state{i}") for i in range(workers)]
         self.files = []
@@ -38,8 +37,8 @@ class Team:
         self.flags = [w for k, v in SESSION.items() for w in ("-X", f"{k}={v}")]
         self.running = [None] * workers
 
-    def start(self, i):
-        self.running[i] = self.member[i].train(*self.flags)
+    def start(self, i, **more):
+        self.running[i] = self.member[i].train(*self.flags, **more)
 
     def start_all(self):
         for i in range(len(self.member)):

@@ -249,7 +249,8 @@ class Job:
         return r.returncode, r.stderr.decode()
 
     def train(self, *flags, program=MILLRACE, end=True, **more):
-        return Trainer([program, "train", str(self.file), *["--until-end"][:end], *flags], **more)
+        bounds = ["--until-end"] if end else ["--set", "staleness=async"]  # in step only bounded
+        return Trainer([program, "train", str(self.file), *bounds, *flags], **more)
 
     def digest(self, *others):
         """Of the states here; with those of other folders: of each partition the newest."""
