@@ -4,7 +4,7 @@
  * The records of a partition, all epochs together, fall into rounds: the first ends after
  * ROUND_FIRST of them, and each adds a quarter of all before it. A job that goes on behind its end
  * begins another life, with rounds of its own. Blocks end where rounds end.
- * A partition that has ended a round pulls, at the next publish:
+ * A partition that has ended a round pulls, once it is published:
  *
  *   staleness async   the mean of what is there, without waiting
  *   staleness n       the same, once no running partition is more than n rounds behind
@@ -25,7 +25,9 @@
 
 #include <inttypes.h>
 
-enum { ROUND_FIRST = 32, PULL_SPACING_MS = 100, RETRY_MS = 1000 };
+/* What is published for the sake of pulls takes a PULL_SPACINGth of the time, unless one takes
+ * long. */
+enum { ROUND_FIRST = 32, PULL_SPACING = 20, PULL_WAIT_MS = 2000, RETRY_MS = 1000 };
 
 /* Records after which `round` more rounds than the first have ended. */
 static uint64_t round_edge(uint32_t round)
@@ -94,6 +96,13 @@ enum st round_ended(struct worker *w, struct partition *p)
     return w->br->consumer_pause(w->c, (struct start){.partition = (int32_t)p->p}, w->err);
 }
 
+/* In step, whoever is behind needs exactly what was published. Else it is for others alone that a
+ * slot leaves before its partition pulls, and one worker that owns all partitions has none. */
+static bool publishes_first(const struct worker *w)
+{
+    return w->job->staleness == 0 || w->owned < w->partitions;
+}
+
 /* It keeps up with a live topic: nobody has to wait for it. */
 static bool idle(const struct worker *w, const struct partition *p)
 {
@@ -118,11 +127,12 @@ bool publish_wanted(const struct worker *w)
         const struct partition *p = &w->part[i];
 
         lazy |= idle(w, p) && !(p->m.flags & SLOT_IDLE);
-        wanted |= (p->moved || p->unsent) && (p->pull_due || p->phase == PHASE_DONE);
+        wanted |= (p->moved || p->unsent) &&
+                  ((p->pull_due && publishes_first(w)) || p->phase == PHASE_DONE);
         stuck &= p->phase != PHASE_RUNNING || partition_waits(p);
     }
     if (wanted && !w->publish_failed)
-        return since_ms >= (stuck ? 0 : PULL_SPACING_MS);
+        return stuck || since_ms >= w->publish_ms * PULL_SPACING || since_ms >= PULL_WAIT_MS;
     return (wanted || lazy) && since_ms >= RETRY_MS;
 }
 
@@ -282,10 +292,10 @@ static enum st rebase(struct worker *w, struct partition *p)
                                 w->err);
 }
 
-static bool ready(const struct partition *p)
+static bool ready(const struct worker *w, const struct partition *p)
 {
-    return (p->phase == PHASE_RUNNING || p->phase == PHASE_CHECKING) && p->pull_due && !p->unsent &&
-           !p->moved;
+    return (p->phase == PHASE_RUNNING || p->phase == PHASE_CHECKING) && p->pull_due &&
+           !(publishes_first(w) && (p->unsent || p->moved));
 }
 
 static bool before(const struct manifest *m, struct round r)
@@ -293,7 +303,7 @@ static bool before(const struct manifest *m, struct round r)
     return m->life != r.life ? m->life < r.life : m->round < r.n;
 }
 
-/* The lowest round that a published partition of ours has ended; n is 0: none. */
+/* The lowest round that a partition of ours has ended; n is 0: none. */
 static struct round lowest_round(const struct worker *w)
 {
     struct round r = {0};
@@ -301,7 +311,7 @@ static struct round lowest_round(const struct worker *w)
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct partition *p = &w->part[i];
 
-        if (ready(p) && (!r.n || before(&p->m, r)))
+        if (ready(w, p) && (!r.n || before(&p->m, r)))
             r = (struct round){p->m.life, p->m.round};
     }
     return r;
@@ -311,7 +321,7 @@ static bool may_pull(const struct worker *w, const struct partition *p, struct r
 {
     int32_t n = w->job->staleness;
 
-    if (!ready(p))
+    if (!ready(w, p))
         return false;
     return n == 0 ? p->m.life == r.life && p->m.round == r.n
                   : n < 0 || near_enough(w, p->m.round, (uint32_t)n);

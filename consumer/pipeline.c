@@ -115,6 +115,7 @@ enum st pipeline_run(struct worker *w)
     struct rows r;
     enum st st;
     bool done, last;
+    int64_t begin_us;
 
     do {
         st = w->rec_at < w->recs ? ST_OK : consume(w);
@@ -139,12 +140,14 @@ enum st pipeline_run(struct worker *w)
             st = checkpoint(w, s.publish);
         s.snapshot = s.snapshot && new_model(w); /* the checkpoint may have found some diverged */
         if (st == ST_OK && s.publish) {
+            begin_us = clock_mono_us();
             st = publish(w, s.snapshot);
             if (st == ST_OK && s.snapshot)
                 st = merge(w);
             if (st == ST_OK && s.snapshot)
                 st = snapshot(w);
             st = unless_refused(w, publish_end(w, st), &last);
+            w->publish_ms = (clock_mono_us() - begin_us) / 1000 + 1;
         }
         if (st == ST_OK && !last)
             st = pull(w);

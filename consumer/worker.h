@@ -113,6 +113,7 @@ struct worker {
     uint64_t pulls;                    /* since start */
     bool quiet, until_end, checkpoint_now, over_limit, publishing;
     bool publish_failed;     /* the last one */
+    int64_t publish_ms;      /* how long it took */
     bool assigned;           /* the group has told what is ours, and it is restored */
     bool owner;              /* of partition 0: publishes snapshots */
     bool iterative;          /* partitions take something back from the view */
