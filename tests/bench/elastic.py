@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""What a team costs and brings, on a real broker: bytes of the parameter topic as a share of the
+data's, at defaults; and a compute-bound job (k-means, 1,000 centres of 784 numbers, random rows)
+by one worker and by two, in turn, each from its first record to its last.
+
+usage: elastic.py [ROWS (10000000)] [PAIRS (3)]     $MILLRACE_BUILD: folder of the programs (build)
+"""
+
+import datetime
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "kafka"))
+import rig  # noqa: E402
+
+BUILD = os.path.abspath(os.environ.get("MILLRACE_BUILD", os.path.join(HERE, "..", "..", "build")))
+PARTITIONS, DISTINCT, TIMES, D = 4, 8000, 15, 784
+LINEAR = """job: share
+topic: rows
+algo: linear
+input: {schema: rows.avsc}
+options: {loss: logistic}
+"""
+MEANS = """job: {job}
+topic: points
+algo: kmeans
+input: {{format: csv, label: '', width: {d}}}
+options: {{k: 1000, extra_centers: 1}}
+state_dir: {state}
+snapshot: {{every: 1h}}
+"""
+
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path
+
+
+def train(bootstrap, *files):
+    """Seconds of a job, from the first record at any of its workers to the end of the last."""
+    running = [subprocess.Popen([f"{BUILD}/millrace", "train", f, "-b", bootstrap, "--until-end"],
+                                stderr=subprocess.PIPE, text=True) for f in files]
+    begin, end = [], []
+    for p in running:
+        said = p.communicate()[1]
+        assert not p.returncode, said
+        done = re.search(r"ts=(\S+)Z .*msg=\"done\" .* seconds=([\d.]+)", said)
+        at = datetime.datetime.fromisoformat(done[1])
+        end.append(at)
+        begin.append(at - datetime.timedelta(seconds=float(done[2])))
+    return (max(end) - min(begin)).total_seconds()
+
+
+def log_bytes(broker, topic):
+    return sum(os.path.getsize(os.path.join(at, name))
+               for at, _, names in os.walk(broker.dir) for name in names
+               if name.endswith(".log") and os.path.basename(at).rsplit("-", 1)[0] == topic)
+
+
+def share(broker, rows):
+    subprocess.run([f"{BUILD}/ingest_fill_bench", "kafka", "rows", str(PARTITIONS), str(rows), "1",
+                    broker.bootstrap], check=True, stdout=subprocess.DEVNULL)
+    train(broker.bootstrap, write("share.yaml", LINEAR))
+    data, params = log_bytes(broker, "rows"), log_bytes(broker, "share.params")
+    print(f"parameter topic: {params / 1e6:.1f} MB for {data / 1e6:.0f} MB of data ({rows} rows of "
+          f"28 numbers): {params / data:.2%}", flush=True)
+
+
+def points(broker):
+    g = random.Random(1)
+    lines = [",".join(f"x{j}" for j in range(D))]
+    lines += (",".join(str(g.randrange(10)) for _ in range(D)) for _ in range(DISTINCT))
+    write("points.csv", "\n".join(lines) + "\n")
+    for i in range(TIMES):
+        subprocess.run([f"{BUILD}/millrace", "load", "-b", broker.bootstrap, "-t", "points",
+                        "--format", "csv", "--as", "lines", "--partitions", str(PARTITIONS),
+                        *["--append"][:i], "points.csv"], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+
+
+def main():
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    pairs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    with tempfile.TemporaryDirectory(prefix="millrace-elastic.") as folder, rig.Broker() as broker:
+        os.chdir(folder)
+        if rows:
+            share(broker, rows)
+        points(broker)
+        ratios = []
+        for i in range(pairs):
+            took = [train(broker.bootstrap, *(
+                write(f"{i}-{n}-{k}.yaml", MEANS.format(job=f"m{i}-{n}", d=D, state=f"s{i}-{n}-{k}"))
+                for k in range(n))) for n in (1, 2)]
+            ratios.append(took[0] / took[1])
+            print(f"k-means, 1,000 centres of {D}: one worker {took[0]:.1f} s, two {took[1]:.1f} s: "
+                  f"{ratios[-1]:.2f} times as fast", flush=True)
+        print(f"median speed-up by two workers: {statistics.median(ratios):.2f} of {pairs} pairs "
+              f"(min {min(ratios):.2f}, max {max(ratios):.2f})")
+
+
+if __name__ == "__main__":
+    main()
