@@ -198,13 +198,21 @@ static bool went_on(const struct partition *p, struct round r)
                                   (p->m.round > r.n || (p->m.round == r.n && !partition_waits(p))));
 }
 
+static bool is_published(const struct partition *p)
+{
+    return !p->unsent && !p->moved;
+}
+
+/* What others have yet to see does not count: whoever takes it over would do this round again, and
+ * find that the states of the one before have been written over. */
 static bool round_complete(const struct worker *w, struct round r)
 {
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct partition *p = &w->part[i];
 
-        if (p->phase == PHASE_NONE ? !slot_of_round(w, i, r)
-                                   : partition_counts(p) && !of_round(&p->m, r) && !went_on(p, r))
+        if (p->phase == PHASE_NONE
+                ? !slot_of_round(w, i, r)
+                : partition_counts(p) && !(of_round(&p->m, r) && is_published(p)) && !went_on(p, r))
             return false;
     }
     return true;
@@ -261,14 +269,20 @@ static enum st merge_round(struct worker *w, struct round round)
     return fold_end(&w->fold);
 }
 
-/* No partition that still runs is more than `n` rounds behind. */
+/* No partition that still runs is more than `n` rounds behind, as far as has been published. */
 static bool near_enough(const struct worker *w, uint32_t round, uint32_t n)
 {
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct manifest *m = slot_known(w, i);
+        const struct partition *p = &w->part[i];
+        bool known = p->phase == PHASE_NONE || is_published(p);
 
-        if (!m || (!(m->flags & (SLOT_DONE | SLOT_STOPPED | SLOT_IDLE)) &&
-                   w->part[i].phase != PHASE_STOPPED && m->round + n < round))
+        if (!m)
+            return false;
+        if (p->phase == PHASE_STOPPED ||
+            (known && m->flags & (SLOT_DONE | SLOT_STOPPED | SLOT_IDLE)))
+            continue;
+        if (m->round - (!known && partition_waits(p)) + n < round)
             return false;
     }
     return true;
@@ -295,7 +309,7 @@ static enum st rebase(struct worker *w, struct partition *p)
 static bool ready(const struct worker *w, const struct partition *p)
 {
     return (p->phase == PHASE_RUNNING || p->phase == PHASE_CHECKING) && p->pull_due &&
-           !(publishes_first(w) && (p->unsent || p->moved));
+           (is_published(p) || !publishes_first(w));
 }
 
 static bool before(const struct manifest *m, struct round r)
