@@ -150,6 +150,10 @@ struct broker {
     /* Reads nothing more of a partition that is being read, until consumer_seek or consumer_assign;
      * what was fetched is dropped. s.offset is not used. */
     MUST enum st (*consumer_pause)(void *c, struct start s, struct err *e);
+    /* Ends the membership for good: what it owned is published before, or lost to it; the group
+     * gives the partitions to others at once, not when a session ends. ST_AGAIN: it was not
+     * confirmed in that time, and they may have to wait. After it only consumer_close is left. */
+    MUST enum st (*consumer_leave)(void *c, int timeout_ms, struct err *e);
 
     /* id NULL: idempotent, no transactions. With an id: fences every older producer of that id and
      * ends what it left open. */

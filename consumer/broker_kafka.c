@@ -488,6 +488,7 @@ const struct broker broker_kafka = {
     .consumer_assign = kafka_consumer_assign,
     .consumer_seek = kafka_consumer_seek,
     .consumer_pause = kafka_consumer_pause,
+    .consumer_leave = kafka_consumer_leave,
     .producer_open = kafka_producer_open,
     .producer_close = kafka_producer_close,
     .producer_begin = kafka_producer_begin,

@@ -107,6 +107,13 @@ MUST enum st kafka_refused(const struct kafka *b, struct kafka_notes *n, struct 
 /* The number of partitions; ST_BAD_CONFIG if there is no such topic. */
 MUST enum st kafka_partitions(struct kafka *b, const char *topic, uint32_t *n, struct err *e);
 
+int kafka_topic_index(const struct kafka_consumer *c, const char *name); /* -1: none of its */
+
+/* Joins the group; joins it again where a refused member has not found out by itself. */
+MUST enum st kafka_subscribe(struct kafka_consumer *c, struct err *e);
+MUST enum st kafka_rejoin(struct kafka_consumer *c, struct err *e);
+void kafka_forget_membership(struct kafka_consumer *c); /* owns nothing until it is assigned */
+
 /* Rebalances of a consumer; called by rd_kafka only. */
 void kafka_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
                      rd_kafka_topic_partition_list_t *list, void *opaque);
@@ -142,6 +149,7 @@ enum group_event kafka_consumer_event(void *self, const struct start **partition
 MUST enum st kafka_consumer_assign(void *self, const struct start *s, uint32_t n, struct err *e);
 MUST enum st kafka_consumer_seek(void *self, struct start s, struct err *e);
 MUST enum st kafka_consumer_pause(void *self, struct start s, struct err *e);
+MUST enum st kafka_consumer_leave(void *self, int timeout_ms, struct err *e);
 
 MUST enum st kafka_producer_open(void *self, void *broker, const char *id,
                                  const char *const *topics, uint32_t topics_n, struct err *e);

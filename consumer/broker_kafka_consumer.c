@@ -1,6 +1,4 @@
-/* Reading. The rebalance callback does three things (R1): it captures the group metadata, notes the
- * list, and answers an assignment with an empty one, so that nothing is read before the caller has
- * restored it.
+/* Reading; membership is in broker_kafka_group.c.
  *
  * Memory. What the fetcher has read ahead lies in one queue, limited by bytes of values and by
  * number of messages (librdkafka counts no keys and none of its own 300 bytes or so a message, so
@@ -25,115 +23,6 @@ enum { MESSAGE_OVERHEAD = 320, NUDGE_US = 5000, FETCH_PART = 8, FETCH_MOST = 2 <
 enum { POLL_FIRST = 256 }; /* records, until their size is known */
 
 static_assert((int)FETCH_MOST < (int)HEAP_LARGEST, "mapping and unmapping every answer costs more");
-
-/* "CGMDv2:", int32 generation in the machine's order, group NUL, member NUL, ... */
-bool kafka_membership(const rd_kafka_consumer_group_metadata_t *m)
-{
-    static const char magic[] = {'C', 'G', 'M', 'D', 'v', '2', ':'};
-    void *bytes = NULL;
-    size_t n = 0, group;
-    int32_t generation = -1;
-    bool good = false;
-    const char *p;
-
-    if (!m || rd_kafka_consumer_group_metadata_write(m, &bytes, &n))
-        return false;
-    p = bytes;
-    if (n > sizeof magic + sizeof generation && !memcmp(p, magic, sizeof magic)) {
-        p += sizeof magic;
-        memcpy(&generation, p, sizeof generation);
-        p += sizeof generation;
-        n -= sizeof magic + sizeof generation;
-        group = strnlen(p, n);
-        good = generation >= 0 && group + 1 < n && p[group + 1];
-    }
-    rd_kafka_mem_free(NULL, bytes);
-    return good;
-}
-
-static int topic_index(const struct kafka_consumer *c, const char *name)
-{
-    for (uint32_t i = 0; i < c->topics_n; i++)
-        if (!strcmp(rd_kafka_topic_name(c->topic[i]), name))
-            return (int)i;
-    return -1;
-}
-
-static int by_topic_and_partition(const void *a, const void *b)
-{
-    const struct start *x = a, *y = b;
-
-    if (x->topic != y->topic)
-        return x->topic < y->topic ? -1 : 1;
-    return x->partition < y->partition ? -1 : x->partition > y->partition;
-}
-
-static void note_list(struct kafka_consumer *c, const rd_kafka_topic_partition_list_t *list)
-{
-    c->list_n = 0;
-    for (int i = 0; list && i < list->cnt; i++) {
-        int topic = topic_index(c, list->elems[i].topic);
-
-        if (topic < 0)
-            continue;
-        CHECK(c->list_n < c->topics_n * PARTITIONS_MAX);
-        c->list[c->list_n++] =
-            (struct start){list->elems[i].partition, (uint16_t)topic, RD_KAFKA_OFFSET_INVALID};
-    }
-    if (c->list_n)
-        qsort(c->list, c->list_n, sizeof *c->list, by_topic_and_partition);
-}
-
-static void forget_membership(struct kafka_consumer *c)
-{
-    if (c->captured)
-        rd_kafka_consumer_group_metadata_destroy(c->captured);
-    c->captured = NULL;
-}
-
-static bool fenced(rd_kafka_t *rk)
-{
-    return rd_kafka_fatal_error(rk, NULL, 0) == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
-}
-
-void kafka_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
-                     rd_kafka_topic_partition_list_t *list, void *opaque)
-{
-    struct kafka_consumer *c = ((struct kafka_notes *)opaque)->owner;
-    rd_kafka_topic_partition_list_t *none;
-
-    CHECK(c && c->rk == rk);
-    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
-        forget_membership(c);
-        c->captured = rd_kafka_consumer_group_metadata(rk);
-        if (kafka_membership(c->captured)) {
-            note_list(c, list);
-            c->event = GROUP_ASSIGNED;
-        } else {
-            forget_membership(c); /* own nothing until the next one */
-        }
-        none = rd_kafka_topic_partition_list_new(1);
-        if (rd_kafka_assign(rk, none))
-            forget_membership(c);
-        rd_kafka_topic_partition_list_destroy(none);
-    } else {
-        bool lost = rd_kafka_assignment_lost(rk) || code != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS;
-
-        note_list(c, list);
-        c->event = fenced(rk) ? GROUP_FENCED : lost ? GROUP_LOST : GROUP_REVOKED;
-        c->revoking = true; /* answered by consumer_assign with none */
-        if (c->event != GROUP_REVOKED)
-            forget_membership(c);
-    }
-    c->refused_us = 0;
-    rd_kafka_queue_yield(c->queue);
-}
-
-void kafka_refuse_member(struct kafka_consumer *c)
-{
-    forget_membership(c);
-    c->refused_us = clock_mono_us();
-}
 
 /* Sizes */
 
@@ -205,21 +94,6 @@ static void nudge(struct kafka_consumer *c)
 
 /* Life */
 
-static enum st subscribe(struct kafka_consumer *c, struct err *e)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->topics_n);
-    rd_kafka_resp_err_t code;
-
-    for (uint32_t i = 0; i < c->topics_n; i++)
-        rd_kafka_topic_partition_list_add(list, rd_kafka_topic_name(c->topic[i]),
-                                          RD_KAFKA_PARTITION_UA);
-    code = rd_kafka_subscribe(c->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    if (code)
-        return kafka_fail(e, c->b, code, NULL, "joining the group as '%s'", c->instance);
-    return ST_OK;
-}
-
 enum st kafka_consumer_open(void *self, void *broker, const struct consumer_conf *conf,
                             struct err *e)
 {
@@ -270,23 +144,7 @@ enum st kafka_consumer_open(void *self, void *broker, const struct consumer_conf
         CHECK(c->topic[c->topics_n]);
     }
     prepare_nudge(c);
-    return c->grouped ? subscribe(c, e) : ST_OK;
-}
-
-/* The broker has refused this member, but the client has not found it out in two session timeouts
- * (a static member that hangs, librdkafka 3437): join anew. */
-static enum st rejoin(struct kafka_consumer *c, struct err *e)
-{
-    const char *session = kafka_property(c->b, KAFKA_CONSUMER, "session.timeout.ms");
-    int64_t wait_us = 2000 * (session ? strtoll(session, NULL, 10) : KAFKA_SESSION_MS);
-
-    if (!c->refused_us || clock_mono_us() - c->refused_us < wait_us)
-        return ST_OK;
-    c->refused_us = 0;
-    log_line(LOG_WARN, "no new assignment since the broker refused this worker: joining anew",
-             "worker=%s", c->instance);
-    rd_kafka_unsubscribe(c->rk);
-    return subscribe(c, e);
+    return c->grouped ? kafka_subscribe(c, e) : ST_OK;
 }
 
 void kafka_consumer_release(void *self)
@@ -305,7 +163,7 @@ void kafka_consumer_close(void *self)
     struct kafka_consumer *c = self;
 
     kafka_consumer_release(c);
-    forget_membership(c);
+    kafka_forget_membership(c);
     for (uint32_t i = 0; i < c->topics_n; i++)
         rd_kafka_topic_destroy(c->topic[i]);
     if (c->queue)
@@ -403,7 +261,7 @@ static enum st fill_records(struct kafka_consumer *c, struct record *out, uint32
 
         if (m->rkt != last) {
             last = m->rkt;
-            topic = last ? topic_index(c, rd_kafka_topic_name(last)) : -1;
+            topic = last ? kafka_topic_index(c, rd_kafka_topic_name(last)) : -1;
         }
         *r = (struct record){.partition = m->partition,
                              .offset = m->offset,
@@ -433,7 +291,7 @@ static enum st after_poll(struct kafka_consumer *c, struct record *out, uint32_t
     if (fatal == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID && !c->fenced) {
         c->fenced = true;
         c->event = GROUP_FENCED;
-        forget_membership(c);
+        kafka_forget_membership(c);
         return ST_OK;
     }
     if (fatal)
@@ -467,7 +325,7 @@ enum st kafka_consumer_poll(void *self, struct record *out, uint32_t max, int ti
     *n = 0;
     kafka_consumer_release(c);
     c->event = GROUP_NONE;
-    TRY(rejoin(c, e));
+    TRY(kafka_rejoin(c, e));
     take(c, max < POLL_RECORDS_MAX ? max : POLL_RECORDS_MAX, timeout_ms);
     TRY(fill_records(c, out, n, e));
     TRY(after_poll(c, out, max, n, e));
@@ -577,7 +435,7 @@ enum st kafka_consumer_assign(void *self, const struct start *s, uint32_t n, str
     rd_kafka_topic_partition_list_destroy(list);
     TRY(st);
     if (c->revoking)
-        forget_membership(c);
+        kafka_forget_membership(c);
     c->revoking = false;
     if (code && code != RD_KAFKA_RESP_ERR__FATAL)
         return kafka_fail(e, c->b, code, NULL, "assigning %u partitions", n);

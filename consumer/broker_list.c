@@ -13,7 +13,7 @@ static void broker_check(const struct broker *t)
     CHECK(t->partitions_add && t->watermarks && t->committed);
     CHECK(t->consumer_open && t->consumer_close && t->consumer_poll && t->consumer_release);
     CHECK(t->consumer_header && t->consumer_event && t->consumer_assign && t->consumer_seek &&
-          t->consumer_pause);
+          t->consumer_pause && t->consumer_leave);
     CHECK(t->producer_open && t->producer_close && t->producer_begin && t->produce);
     CHECK(t->producer_wait && t->producer_offsets && t->producer_commit && t->producer_abort);
 }

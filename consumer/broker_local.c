@@ -464,6 +464,7 @@ const struct broker broker_local = {
     .consumer_assign = local_consumer_assign,
     .consumer_seek = local_consumer_seek,
     .consumer_pause = local_consumer_pause,
+    .consumer_leave = local_consumer_leave,
     .producer_open = local_producer_open,
     .producer_close = local_producer_close,
     .producer_begin = local_producer_begin,

@@ -305,6 +305,7 @@ struct local_member {          /* a consumer's place in a group */
 /* m: group's name, topics and instance are in conf; its topics stay valid until group_close. */
 void group_join(struct local *b, struct local_member *m, const struct consumer_conf *conf);
 void group_close(struct local *b, struct local_member *m); /* safe on zeroed memory */
+void group_leave(struct local_member *m);                  /* only group_close is left */
 /* One step at a poll: what happened; the partitions it is about are m->own. */
 enum group_event group_step(struct local *b, struct local_member *m);
 void group_released(struct local_member *m);      /* consumer_assign with none */
@@ -359,5 +360,6 @@ enum group_event local_consumer_event(void *c, const struct start **partitions, 
 MUST enum st local_consumer_assign(void *c, const struct start *s, uint32_t n, struct err *e);
 MUST enum st local_consumer_seek(void *c, struct start s, struct err *e);
 MUST enum st local_consumer_pause(void *c, struct start s, struct err *e);
+MUST enum st local_consumer_leave(void *c, int timeout_ms, struct err *e);
 
 #endif

@@ -165,6 +165,16 @@ enum st local_consumer_pause(void *self, struct start s, struct err *e)
     return ST_OK;
 }
 
+enum st local_consumer_leave(void *self, int timeout_ms, struct err *e)
+{
+    struct local_consumer *c = self;
+
+    (void)timeout_ms, (void)e;
+    CHECK(c->member.group);
+    group_leave(&c->member);
+    return ST_OK;
+}
+
 /* ---- polling ---- */
 
 /* Hands out records of the turn until it is used up or out is full. */

@@ -15,6 +15,8 @@
  *   it gets a new member id and its partitions back in the same generation, and nobody else
  *   notices. The older holder of the id, if it lives, is fenced.
  *
+ *   A member that leaves is put out at once.
+ *
  *   A member that was silent for max.poll.interval.ms, or static and closed for session.timeout.ms,
  *   is put out when it or another one polls; it learns LOST at its next poll, then joins as a new
  *   member. */
@@ -183,6 +185,16 @@ void group_close(struct local *b, struct local_member *m)
     }
     free(m->own);
     memset(m, 0, sizeof *m);
+}
+
+void group_leave(struct local_member *m)
+{
+    struct place *p = m->group ? find(m->group, m->id) : NULL;
+
+    if (p)
+        put_out(m->group, p);
+    m->captured_id = 0;
+    m->holds = false;
 }
 
 /* ---- assignment ---- */

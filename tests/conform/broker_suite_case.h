@@ -123,6 +123,8 @@ enum st publish_to_offsets(void *p, void *c, const char *topic, int64_t offset, 
     X(static_member_comes_back)                                                                    \
     X(same_instance_fences_the_older)                                                              \
     X(members_share_and_hand_over)                                                                 \
+    X(who_leaves_hands_over_at_once)                                                               \
+    X(a_lonely_member_leaves)                                                                      \
     X(outdated_membership_cannot_publish)                                                          \
     X(silent_member_loses_its_partitions)
 

@@ -143,6 +143,60 @@ void members_share_and_hand_over(void **state)
     OK(t->producer_commit(p, &err));
 }
 
+/* Two members share; the second leaves and comes back. Time until the first has all, or a session's:
+ * a machine may be busy. */
+static int64_t leave_once(struct got *one, const char *name, const char *group,
+                          const char *instance)
+{
+    struct got two = {.c = open_member(name, group, instance)};
+    int64_t began;
+
+    until_owned(one, 2, &two, 2);
+    for (uint32_t i = 0; i < 2; i++)
+        two.own[i].offset = 0;
+    OK(t->consumer_assign(two.c, two.own, 2, &err));
+    began = clock_mono_us();
+    OK(t->consumer_leave(two.c, CASE_MS, &err));
+    close_consumer(two.c);
+    until_owned(one, 4, NULL, 0);
+    return clock_mono_us() - began;
+}
+
+void who_leaves_hands_over_at_once(void **state)
+{
+    const char *name = new_topic(4, NULL), *group = new_name("group"), *who = new_name("b-member");
+    struct got one = {.c = open_member(name, group, new_name("a-member"))};
+    int64_t took = INT64_MAX;
+
+    (void)state;
+    if (!fixture->members)
+        skip();
+    fill(name, 3, 1000);
+    until_event(&one, GROUP_ASSIGNED);
+    for (int i = 0; i < 3 && took > 1500000; i++)
+        took = leave_once(&one, name, group, who);
+    assert_true(took <= 1500000); /* a session takes 2 s */
+}
+
+void a_lonely_member_leaves(void **state)
+{
+    const char *name = new_topic(2, NULL), *group = new_name("group"), *who = new_name("member");
+    void *none = open_member(name, new_name("group"), new_name("member"));
+    struct got g = {.c = open_member(name, group, who)};
+
+    (void)state;
+    OK(t->consumer_leave(none, CASE_MS, &err)); /* before it was assigned anything */
+    fill(name, 0, 1000);
+    until_event(&g, GROUP_ASSIGNED);
+    assign_all(g.c, 2, 0);
+    until_records(&g, 1);
+    OK(t->consumer_leave(g.c, CASE_MS, &err));
+    close_consumer(g.c);
+    g = (struct got){.c = open_member(name, group, who)};
+    until_event(&g, GROUP_ASSIGNED);
+    assert_int_equal(g.owned, 2);
+}
+
 /* A rebalance that began before the member was put out is told as such: it is the broker that
  * refuses then. */
 static void follow_to_loss(struct got *g)
