@@ -54,6 +54,9 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
     switch (ev) {
     case GROUP_ASSIGNED:
         log_line(LOG_INFO, "partitions assigned", "count=%" PRIu32, n);
+        if (!n)
+            log_line(LOG_INFO, "waiting as a spare: more workers than partitions",
+                     "partitions=%" PRIu32, w->partitions);
         worker_disown(w);
         if (n && (uint32_t)list[n - 1].partition >= w->partitions)
             return fail(w->err, ST_FATAL,

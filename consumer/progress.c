@@ -1,72 +1,74 @@
-/* progress.c: the table on stderr, a line per power of two of rows at first, then every few
- * seconds, in the manner of Vowpal Wabbit: loss is prequential (scored before learned), "no skill"
- * is the best constant on the same rows. */
+#include "consumer/progress.h"
+
 #include "config/base/clock.h"
+#include "consumer/team.h"
 #include "consumer/worker.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-enum { HEADER_EVERY = 40, LINE_SECONDS = 2 };
+enum { HEADER_EVERY = 40, LINE_US = 2000000 };
 
-struct progress {
-    int64_t start_us, line_us;
-    uint64_t next_rows, line_rows, lines;
-};
+/* ---- figures ---- */
 
-enum st progress_open(struct worker *w, struct err *e)
+void figures_add(struct figures *sum, const struct figures *f)
 {
-    struct progress *p = calloc(1, sizeof *p);
-
-    if (!p)
-        return fail(e, ST_FATAL, "no memory to start");
-    p->start_us = p->line_us = clock_mono_us();
-    p->next_rows = 1024;
-    w->progress = p;
-    return ST_OK;
+    sum->rows += f->rows;
+    sum->lag += f->lag;
+    sum->todo += f->todo;
+    sum->state_bytes += f->state_bytes;
+    if (!(f->weight > 0))
+        return;
+    sum->model = !(sum->weight > 0) ? f->model : sum->model == f->model ? f->model : 0;
+    sum->kind = f->kind;
+    sum->weight += f->weight;
+    sum->loss += f->loss;
+    sum->recent_loss += f->recent_loss;
+    sum->no_skill += f->no_skill;
+    sum->measure += f->measure;
 }
 
-void progress_close(struct worker *w)
+/* Of the packed model that is best on most rows: the first partition's choice. */
+static void figures_read(const struct worker *w, struct figures *f)
 {
-    free(w->progress);
-    w->progress = NULL;
-}
-
-/* The measures of all partitions together, of the packed model that is best on most rows: the first
- * running one's choice. */
-static struct metric all_partitions(const struct worker *w, double *lag, double *todo,
-                                    uint32_t *model)
-{
-    struct metric sum = {0};
-    bool chosen = false;
-
-    *lag = *todo = 0;
-    *model = 0;
+    *f = (struct figures){
+        .rows = w->rows, .state_bytes = (double)w->declared.bytes * w->owned, .kind = w->shape.out};
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct partition *p = &w->part[i];
         struct metric m;
 
         if (!p->state.base)
             continue;
-        if (!chosen)
-            *model = metrics_best(&p->state, &w->shape);
-        chosen = true;
+        if (!f->model)
+            f->model = metrics_best(&p->state, &w->shape) + 1;
         if (p->phase == PHASE_RUNNING && p->high > p->next)
-            *lag += (double)(p->high - p->next);
+            f->lag += (double)(p->high - p->next);
         if (p->phase == PHASE_RUNNING && p->m.end != INT64_MAX)
-            *todo += (double)(p->m.end - p->next);
-        m = metrics_read(&p->state, &w->shape, *model, false);
+            f->todo += (double)(p->m.end - p->next);
+        m = metrics_read(&p->state, &w->shape, f->model - 1, false);
         if (!(m.weight > 0))
             continue;
-        sum.weight += m.weight;
-        sum.loss += m.weight * m.loss;
-        sum.recent_loss += m.weight * m.recent_loss;
-        sum.accuracy += m.weight * (isnan(m.accuracy) ? m.rmse : m.accuracy);
-        sum.baseline_loss += m.weight * m.baseline_loss;
+        f->weight += m.weight;
+        f->loss += m.weight * m.loss;
+        f->recent_loss += m.weight * m.recent_loss;
+        f->measure += m.weight * (isnan(m.accuracy) ? m.rmse : m.accuracy);
+        f->no_skill += m.weight * m.baseline_loss;
     }
-    return sum;
+}
+
+/* ---- the table ---- */
+
+void progress_start(struct progress *p)
+{
+    *p = (struct progress){.next_rows = 1024};
+    p->start_us = p->line_us = clock_mono_us();
+}
+
+bool progress_due(const struct progress *p, uint64_t rows, bool last)
+{
+    return last || rows >= p->next_rows ||
+           (rows != p->line_rows && clock_mono_us() - p->line_us >= LINE_US);
 }
 
 static const char *time_text(double s, char *text, size_t n)
@@ -77,11 +79,9 @@ static const char *time_text(double s, char *text, size_t n)
     return text;
 }
 
-static const char *metric_name(const struct worker *w)
+static const char *measure_name(uint32_t out)
 {
-    return w->shape.out == OUT_VALUE                                   ? "rmse"
-           : w->shape.out == OUT_NONE || w->shape.out == OUT_LOSS_ONLY ? "-"
-                                                                       : "accuracy";
+    return out == OUT_VALUE ? "rmse" : out == OUT_NONE || out == OUT_LOSS_ONLY ? "-" : "accuracy";
 }
 
 /* A measure that this algorithm does not have is "-". */
@@ -93,40 +93,45 @@ static const char *value_text(double v, int digits, char text[24])
     return text;
 }
 
-void progress_line(struct worker *w, bool force)
+void progress_print(struct progress *p, const struct figures *f, bool last, FILE *to)
 {
-    struct progress *p = w->progress;
     int64_t now = clock_mono_us();
-    double lag, todo, rate, elapsed = (double)(now - p->start_us) / 1e6,
-                            since = (double)(now - p->line_us) / 1e6;
-    char t1[24], t2[24], t3[24], t4[24];
-    struct metric m;
-    uint32_t model;
+    double elapsed = (double)(now - p->start_us) / 1e6, since = (double)(now - p->line_us) / 1e6;
+    double rate = since > 0 ? (double)(f->rows - p->line_rows) / since : 0;
+    char t1[24], t2[24], t3[24], t4[24], model[24] = "-";
 
-    if (w->quiet)
+    if (!(f->weight > 0))
         return;
-    if (!force && w->rows < p->next_rows && since < LINE_SECONDS)
-        return;
-    if (!force && w->rows == p->line_rows)
-        return;
-    while (p->next_rows <= w->rows)
+    CHECK(f->rows >= p->line_rows);
+    while (p->next_rows <= f->rows)
         p->next_rows *= 2;
-    m = all_partitions(w, &lag, &todo, &model);
-    if (!(m.weight > 0))
-        return;
-    rate = since > 0 ? (double)(w->rows - p->line_rows) / since : 0;
-    if (force && elapsed > 0)
-        rate = (double)w->rows / elapsed;
+    if (last && elapsed > 0)
+        rate = (double)f->rows / elapsed;
+    if (f->model)
+        snprintf(model, sizeof model, "%" PRIu32, f->model);
     if (p->lines++ % HEADER_EVERY == 0)
-        fprintf(stderr, "%12s %10s %10s %10s %10s %6s %10s %10s %9s %9s %9s\n", "rows", "loss",
-                "loss_last", metric_name(w), "no_skill", "model", "rows/s", "lag", "state_MB",
-                "elapsed", "left");
-    fprintf(
-        stderr, "%12" PRIu64 " %10.6f %10.6f %10s %10s %6" PRIu32 " %10.0f %10.0f %9.1f %9s %9s\n",
-        w->rows, m.loss / m.weight, m.recent_loss / m.weight,
-        value_text(m.accuracy / m.weight, 4, t3), value_text(m.baseline_loss / m.weight, 6, t4),
-        model + 1, rate, lag, (double)w->declared.bytes * w->owned / 1e6,
-        time_text(elapsed, t1, sizeof t1), time_text(rate > 0 ? todo / rate : -1, t2, sizeof t2));
+        fprintf(to, "%12s %10s %10s %10s %10s %6s %10s %10s %9s %9s %9s\n", "rows", "loss",
+                "loss_last", measure_name(f->kind), "no_skill", "model", "rows/s", "lag",
+                "state_MB", "elapsed", "left");
+    fprintf(to, "%12" PRIu64 " %10.6f %10.6f %10s %10s %6s %10.0f %10.0f %9.1f %9s %9s\n", f->rows,
+            f->loss / f->weight, f->recent_loss / f->weight,
+            value_text(f->measure / f->weight, 4, t3), value_text(f->no_skill / f->weight, 6, t4),
+            model, rate, f->lag, f->state_bytes / 1e6, time_text(elapsed, t1, sizeof t1),
+            time_text(rate > 0 ? f->todo / rate : -1, t2, sizeof t2));
     p->line_us = now;
-    p->line_rows = w->rows;
+    p->line_rows = f->rows;
+}
+
+void progress_line(struct worker *w, bool last)
+{
+    struct figures f;
+
+    if (w->report ? !report_due(w->report, last)
+                  : w->quiet || !progress_due(&w->progress, w->rows, last))
+        return;
+    figures_read(w, &f);
+    if (w->report)
+        report_figures(w->report, &f);
+    else
+        progress_print(&w->progress, &f, last, stderr);
 }

@@ -330,7 +330,8 @@ enum st worker_open(struct worker *w, const struct job *job, const char *state_d
 
     w->job = job;
     w->err = e;
-    w->memory_max = job->memory_max ? job->memory_max : machine / 4 * 3;
+    w->memory_max =
+        job->memory_max ? job->memory_max : machine / 4 * 3 / (w->workers ? w->workers : 1);
     TRY(open_tables(w));
     TRY(open_topic(w));
     TRY(open_shape(w));
@@ -341,12 +342,12 @@ enum st worker_open(struct worker *w, const struct job *job, const char *state_d
     trigger_start(&w->checkpoint, job->checkpoint, w);
     trigger_start(&w->publish, job->publish, w);
     trigger_start(&w->snapshot, job->snapshot, w);
-    return progress_open(w, e);
+    progress_start(&w->progress);
+    return ST_OK;
 }
 
 void worker_close(struct worker *w)
 {
-    progress_close(w);
     follower_close(w);
     for (uint32_t i = 0; w->part && i < w->partitions; i++)
         partition_free(w, &w->part[i]);

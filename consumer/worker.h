@@ -21,6 +21,7 @@
 #include "consumer/batch.h"
 #include "consumer/broker.h"
 #include "consumer/codec.h"
+#include "consumer/progress.h"
 #include "statestore/checkpoint.h"
 
 #include <stdatomic.h>
@@ -127,7 +128,9 @@ struct worker {
         uint32_t partition, reason;
         char detail[160];
     } example; /* the first record that did not decode */
-    struct progress *progress;
+    struct progress progress;
+    struct report *report; /* of a team: figures go to the parent instead; NULL: alone */
+    uint32_t workers;      /* on this machine, which share its memory; 0: alone */
     struct follower *follower;
 };
 
@@ -249,10 +252,9 @@ MUST enum st snapshot(struct worker *w);
 /* pipeline.c */
 MUST enum st pipeline_run(struct worker *w);
 
-/* progress.c: the table on stderr. */
-MUST enum st progress_open(struct worker *w, struct err *e);
-void progress_line(struct worker *w, bool force);
-void progress_close(struct worker *w);
+/* progress.c: a line of the table, or the figures to the parent, if it is time; last: in any case.
+ */
+void progress_line(struct worker *w, bool last);
 
 void trigger_start(struct trigger *t, struct every e, const struct worker *w);
 bool trigger_due(const struct trigger *t, const struct worker *w);

@@ -13,6 +13,7 @@ enum { LINE_MAX_BYTES = 2048 };
 
 static enum log_level most_verbose = LOG_INFO;
 static enum log_form line_form = LOG_AUTO;
+static char who[24]; /* "worker=N", or nothing */
 
 void log_setup(enum log_level most, enum log_form form)
 {
@@ -25,6 +26,11 @@ void log_setup(enum log_level most, enum log_form form)
     for (uint32_t i = LOG_TEXT; wanted && i <= LOG_JSON; i++)
         if (!strcmp(wanted, name[i]))
             line_form = (enum log_form)i;
+}
+
+void log_worker(unsigned worker)
+{
+    snprintf(who, sizeof who, "worker=%u", worker);
 }
 
 static size_t add(char *line, size_t n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -72,20 +78,22 @@ void log_line(enum log_level level, const char *msg, const char *fields, ...)
                                                                               "\033[31m",
                                                                               "\033[33m", "",
                                                                               "\033[2m"};
-    char line[LINE_MAX_BYTES], rest[LINE_MAX_BYTES / 2] = "", safe[LINE_MAX_BYTES];
+    char line[LINE_MAX_BYTES], rest[LINE_MAX_BYTES / 2], safe[LINE_MAX_BYTES];
     bool tty = isatty(STDERR_FILENO),
          text = line_form == LOG_TEXT || (line_form == LOG_AUTO && tty),
          paint = text && tty && !getenv("NO_COLOR");
-    size_t n = 0;
+    size_t n;
     va_list ap;
 
     if (level > most_verbose)
         return;
+    n = (size_t)snprintf(rest, sizeof rest, "%s%s", who, *who && fields ? " " : "");
     if (fields) {
         va_start(ap, fields);
-        vsnprintf(rest, sizeof rest, fields, ap);
+        vsnprintf(rest + n, sizeof rest - n, fields, ap);
         va_end(ap);
     }
+    n = 0;
     if (text) {
         n = add(line, n, "%smillrace: %s%s%s%s%s", paint ? colour[level] : "",
                 level <= LOG_WARN ? name[level] : "", level <= LOG_WARN ? ": " : "", msg,

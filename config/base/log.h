@@ -14,6 +14,9 @@ enum log_form { LOG_AUTO, LOG_TEXT, LOG_LOGFMT, LOG_JSON };
 /* At start. LOG_AUTO: what the environment says, else by the kind of stderr. */
 void log_setup(enum log_level most, enum log_form form);
 
+/* At start of one of several processes that share a stderr: every line gets the field worker=N. */
+void log_worker(unsigned worker);
+
 /* fields may be NULL: log_line(LOG_WARN, "retention gap", "partition=%d lost=%lld", p, lost). */
 void log_line(enum log_level level, const char *msg, const char *fields, ...)
     __attribute__((format(printf, 3, 4)));

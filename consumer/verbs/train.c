@@ -1,6 +1,7 @@
 /* train.c: millrace train: opens a worker for a job and runs the pipeline until it is done, stopped
- * or broken. */
+ * or broken; or several of them, each in its own process. */
 #include "config/base/log.h"
+#include "consumer/team.h"
 #include "consumer/verbs/verbs.h"
 #include "consumer/worker.h"
 
@@ -12,10 +13,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { LEAVE_MS = 5000 };
+
 struct train_flags {
     struct broker_flags broker;
     struct texts set;
-    bool until_end, quiet;
+    bool until_end, quiet, leave;
+    uint32_t workers;
     uint64_t max_rows;
 };
 
@@ -35,6 +39,21 @@ static const struct flag train_flag[] = {
      false,
      {"max-rows", OPT_U64, offsetof(struct train_flags, max_rows), 0, "0", 0, 0, NULL,
       "Stop, to be resumed, after about this many rows; 0: no bound.", NULL},
+     NULL},
+    {0,
+     false,
+     {"workers", OPT_U32, offsetof(struct train_flags, workers), 0, "1", 1, WORKERS_MAX, NULL,
+      "Processes on this machine, each with its folder in state_dir. More than 1: one table for "
+      "all, "
+      "and who dies is started again.",
+      NULL},
+     NULL},
+    {0,
+     false,
+     {"leave", OPT_BOOL, offsetof(struct train_flags, leave), 0, "false", 0, 0, NULL,
+      "At the end, also when told to stop, give the partitions to other workers at once. Without, "
+      "they are kept for the session timeout, for a restart.",
+      NULL},
      NULL},
     {'q',
      false,
@@ -60,18 +79,35 @@ static enum st make_folder(const char *dir, struct err *e)
                 strerror(errno));
 }
 
-static enum st run(struct worker *w, const struct job *j, const struct train_flags *f,
-                   struct err *e)
-{
-    char dir[sizeof j->state_dir + 16];
+struct training {
+    const struct job *job;
+    const struct train_flags *f;
+};
 
-    w->until_end = f->until_end;
-    w->max_rows = f->max_rows;
-    w->quiet = f->quiet;
-    TRY(make_folder(j->state_dir, e));
-    snprintf(dir, sizeof dir, "%s/worker-0", j->state_dir);
-    TRY(worker_open(w, j, dir, e));
+/* Others get what it owned now, and not when its session has ended. */
+static void leave(struct worker *w)
+{
+    struct err e;
+
+    if (w->br->consumer_leave(w->c, LEAVE_MS, &e) == ST_OK)
+        log_line(LOG_INFO, "left the group", NULL);
+    else
+        log_line(LOG_WARN, "left, but not in the eyes of the group", "reason=\"%s\"", e.text);
+}
+
+static enum st learn(struct worker *w, const struct training *t, uint32_t number, struct err *e)
+{
+    char dir[sizeof t->job->state_dir + 16];
+
+    w->until_end = t->f->until_end;
+    w->quiet = t->f->quiet;
+    w->workers = t->f->workers;
+    w->max_rows = w->report ? 0 : t->f->max_rows;
+    snprintf(dir, sizeof dir, "%s/worker-%" PRIu32, t->job->state_dir, number);
+    TRY(worker_open(w, t->job, dir, e));
     TRY(pipeline_run(w));
+    if (t->f->leave)
+        leave(w);
     if (w->stopped)
         return fail(e, ST_FATAL,
                     "%u of %u partitions stopped because their state was not finite; their last "
@@ -85,13 +121,66 @@ static enum st run(struct worker *w, const struct job *j, const struct train_fla
     return ST_OK;
 }
 
+/* A new start may settle what ST_AGAIN and ST_FATAL stand for, but not a state that diverged. */
+static bool is_final(const struct worker *w, enum st st)
+{
+    if (st == ST_OK)
+        return !worker_stop;
+    return w->stopped || (st != ST_AGAIN && st != ST_FATAL);
+}
+
+static void work(void *arg, struct report *r, struct ending *end)
+{
+    struct worker *w = calloc(1, sizeof *w);
+
+    if (!w) {
+        end->st = fail(&end->err, ST_FATAL, "no memory to start");
+        return;
+    }
+    w->report = r;
+    end->st = learn(w, arg, r ? r->worker : 0, &end->err);
+    end->final = is_final(w, end->st);
+    worker_close(w);
+    free(w);
+}
+
+static int alone(struct training *t)
+{
+    struct sigaction sa = {.sa_handler = on_signal};
+    struct ending end = {ST_OK, false, {""}};
+
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    work(t, NULL, &end);
+    return end.st == ST_OK ? CLI_DONE : cli_fail(end.st, &end.err);
+}
+
+static int together(struct training *t)
+{
+    struct team team = {.workers = t->f->workers,
+                        .max_rows = t->f->max_rows,
+                        .quiet = t->f->quiet,
+                        .leave = t->f->leave,
+                        .work = work,
+                        .arg = t};
+    const char *address;
+    struct err e;
+
+    if (broker_find(t->job->broker, &address) == &broker_local)
+        return cli_fail(fail(&e, ST_BAD_CONFIG,
+                             "--workers %" PRIu32
+                             ": the broker %s is for one process. Give a Kafka "
+                             "broker (-b HOST:PORT), or --workers 1",
+                             t->f->workers, t->job->broker),
+                        &e);
+    return team_run(&team);
+}
+
 static int train(const void *flags, int argc, char **argv)
 {
-    const struct train_flags *f = flags;
-    struct sigaction sa = {.sa_handler = on_signal};
-    struct worker *w;
+    struct training t = {.f = flags};
     struct job *j;
-    struct err e = {""};
+    struct err e;
     enum st st;
     int code;
 
@@ -99,19 +188,14 @@ static int train(const void *flags, int argc, char **argv)
         fputs("millrace train: name one job file\n", stderr);
         return CLI_USAGE;
     }
-    log_setup(f->quiet ? LOG_WARN : LOG_INFO, LOG_AUTO);
-    j = cli_job(argv[0], &f->set, &f->broker, &code);
+    log_setup(t.f->quiet ? LOG_WARN : LOG_INFO, LOG_AUTO);
+    t.job = j = cli_job(argv[0], &t.f->set, &t.f->broker, &code);
     if (!j)
         return code;
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    w = calloc(1, sizeof *w);
-    st = w ? run(w, j, f, &e) : fail(&e, ST_FATAL, "no memory to start");
-    if (w)
-        worker_close(w);
-    free(w);
+    st = make_folder(j->state_dir, &e);
+    code = st != ST_OK ? cli_fail(st, &e) : t.f->workers > 1 ? together(&t) : alone(&t);
     free(j);
-    return st == ST_OK ? CLI_DONE : cli_fail(st, &e);
+    return code;
 }
 
 const struct verb verb_train = {"train",

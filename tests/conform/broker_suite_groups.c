@@ -143,8 +143,8 @@ void members_share_and_hand_over(void **state)
     OK(t->producer_commit(p, &err));
 }
 
-/* Two members share; the second leaves and comes back. Time until the first has all, or a session's:
- * a machine may be busy. */
+/* Two members share; the second leaves and comes back. Time until the first has all, or a
+ * session's: a machine may be busy. */
 static int64_t leave_once(struct got *one, const char *name, const char *group,
                           const char *instance)
 {

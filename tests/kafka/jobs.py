@@ -266,7 +266,7 @@ class Job:
         return self.millrace("model", "get", self.file, "--version", version).stdout
 
     def show(self):
-        """{partition: Slot} of the state folder, by `state show`."""
+        """{partition: Slot} of the state folder, by `state show`; of several workers the newest."""
         found = {}
         shown = self.millrace("state", "show", self.state).stdout.decode()
         for text in shown.split("partition ")[1:]:
@@ -278,8 +278,9 @@ class Job:
                 r"^  learned +(\d+) +(\d+) +(\d+) +(\d+) +(\d+)$", text, re.M)]
             offset = int(re.search(r"position .* offset (\d+)", text)[1])
             status = re.search(r"status +(\w+|-)", text)[1]
-            found[int(re.match(r"\d+", text)[0])] = Slot(offset, trained, rejected, lost, learned,
-                                                         status)
+            p = int(re.match(r"\d+", text)[0])
+            if p not in found or found[p].offset < offset:
+                found[p] = Slot(offset, trained, rejected, lost, learned, status)
         return found
 
     def learned(self):
