@@ -147,7 +147,7 @@ enum st kafka_rejoin(struct kafka_consumer *c, struct err *e)
         return ST_OK;
     c->refused_us = 0;
     log_line(LOG_WARN, "no new assignment since the broker refused this worker: joining anew",
-             "worker=%s", c->instance);
+             "member=%s", c->instance);
     rd_kafka_unsubscribe(c->rk);
     return kafka_subscribe(c, e);
 }
