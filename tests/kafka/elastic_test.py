@@ -6,6 +6,7 @@ exactly once. $MILLRACE_RUNS: how often (2)."""
 import os
 import random
 import signal
+import struct
 import time
 import unittest
 
@@ -124,6 +125,33 @@ class Elastic(unittest.TestCase):
 
     def test_softmax_in_step_under_fire(self):
         self.disturbed(jobs.DENSE, "softmax", 200)
+
+
+    def test_nobody_is_more_rounds_ahead_than_allowed(self):
+        ahead = 2
+        what = jobs.DENSE.replace("staleness: 0", f"staleness: {ahead}")
+        self.kafka.put("apart.params", PARTITIONS, [], {"cleanup.policy": "compact",
+                                                        "min.compaction.lag.ms": 3_600_000})
+        team = Team(self.tmp, self.kafka, "apart", "rows", what)
+        g = random.Random(1)
+        for i in range(WORKERS):
+            team.start(i, program=os.path.join(os.environ["MILLRACE_BUILD"],
+                                                     "millrace_throttle"),
+                       env={**os.environ, "ROWS_PER_S": str(g.randrange(3000, 20000))})
+        team.done()
+        slots = sorted((r.timestamp, r.partition, *struct.unpack("<6xH88xI", r.value[:100]))
+                       for r in self.kafka.kcat("apart.params")
+                       if r.key == b"slot/%d/manifest" % r.partition)
+        rounds, lead = {}, 0
+        for _, p, flags, done in slots:
+            rounds[p] = 1 << 30 if flags & 1 else done
+            if len(rounds) == PARTITIONS and not flags & 1:
+                lead = max(lead, done - min(rounds.values()))
+        print(f"\n{len(slots)} slots, at most {lead} rounds ahead", end=" ")
+        self.assertLessEqual(lead, ahead + 1)  # the one that is being learned
+        self.assertGreater(lead, 0)
+        self.assertEqual(sum(s.trained for m in team.member for s in m.show().values()),
+                         len(self.rows))
 
 
 if __name__ == "__main__":
