@@ -235,7 +235,10 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
     case REC_RESET:
         if (p && p->phase == PHASE_CHECKING)
             start_running(w, p, false); /* the position itself may be there */
-        if (!p || p->phase != PHASE_RUNNING || partition_waits(p))
+        if (!p || p->phase != PHASE_RUNNING)
+            return ST_OK;
+        p->reset = partition_waits(p);
+        if (p->reset)
             return ST_OK;
         if (p->next == p->m.pos.offset)
             TRY(retention_gap(w, p));

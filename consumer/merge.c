@@ -302,6 +302,10 @@ static enum st rebase(struct worker *w, struct partition *p)
     if (p->phase != PHASE_RUNNING)
         return ST_OK; /* nothing of it has been dropped yet */
     consume_forget(w, p->p);
+    if (p->reset) { /* there is nothing to seek in */
+        p->reset = false;
+        return consume_positions(w);
+    }
     return w->br->consumer_seek(w->c, (struct start){.partition = (int32_t)p->p, .offset = p->next},
                                 w->err);
 }

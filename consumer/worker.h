@@ -57,6 +57,7 @@ struct partition {
     struct letters letters;
     uint64_t edge;                  /* trained records at which the current round ends */
     bool pull_due;                  /* a round has ended since the last pull */
+    bool reset;                     /* while it waited, the broker had no record at its position */
     bool caught_up;                 /* the last that came was the end of the partition */
     int64_t next;                   /* offset expected next from the consumer */
     int64_t high;                   /* last known end of the partition, for lag */
