@@ -193,7 +193,7 @@ void watch_committed(void); /* a transaction has been committed, or ended by oth
 void watch_step(const struct node *n);
 /* Reads back what the job has left. */
 void watch_end(struct job_end *end);
-void watch_recreated(void); /* from now on no slot may change */
+void watch_recreated(void); /* from now on nothing more may be learned */
 bool watch_under_way(void); /* every partition has learned something, and none is done */
 void watch_close(void);
 void watch_print(FILE *out); /* slots and workers as they are */

@@ -1,5 +1,5 @@
-/* sim_test [--seeds FROM COUNT] [--jobs N]: so many seeds; sim_test SEED: that one, and what
- * happened in it. */
+/* sim_test [--seeds FROM COUNT [--jobs N]]: so many seeds; sim_test SEED: that one, and what
+ * happened in it; --caught COUNT: one of so many seeds has to fail (mutants.py). */
 #include "tests/sim/sim.h"
 
 #include "config/base/log.h"
@@ -128,6 +128,8 @@ int main(int argc, char **argv)
                (double)world.now_us / 1e6, world.steps, world.faults);
         return 0;
     }
+    if (argc == 3 && !strcmp(argv[1], "--caught"))
+        return !parallel(1, strtoull(argv[2], NULL, 10), 1);
     if (argc >= 4 && !strcmp(argv[1], "--seeds")) {
         from = strtoull(argv[2], NULL, 10);
         count = strtoull(argv[3], NULL, 10);

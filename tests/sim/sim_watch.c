@@ -22,7 +22,7 @@ static struct {
         uint64_t seq, trained;
         uint32_t round, flags;
     } seen[SIM_PARTITIONS];
-    uint64_t slots;
+    uint64_t most[SIM_PARTITIONS]; /* records that any state has learned before the topic changed */
 } watch;
 
 static struct err err;
@@ -45,11 +45,10 @@ static void take(const struct record *r)
     now.trained = get_u64(m + 64);
     now.seq = get_u64(m + 88);
     now.round = get_u32(m + 96);
-    watch.slots++;
-    if (world.recreated)
-        world_fail("a slot of partition %" PRId32 " was published after its topic had become "
-                   "another one",
-                   r->partition);
+    if (world.recreated && now.trained > watch.most[r->partition])
+        world_fail("partition %" PRId32 " has learned %" PRIu64
+                   " records, where its topic was another one after %" PRIu64,
+                   r->partition, now.trained, watch.most[r->partition]);
     if (s->any && (position_cmp(now.pos, s->pos) < 0 || now.seq <= s->seq))
         world_fail("the slot of partition %" PRId32 " went backward: epoch %" PRIu32
                    " offset %" PRId64 " seq %" PRIu64 " after epoch %" PRIu32 " offset %" PRId64
@@ -79,7 +78,7 @@ static bool watch_open(void)
 void watch_begin(void)
 {
     memset(watch.seen, 0, sizeof watch.seen);
-    watch.slots = 0;
+    memset(watch.most, 0, sizeof watch.most);
 }
 
 void watch_close(void)
@@ -144,6 +143,9 @@ void watch_step(const struct node *n)
     const struct worker *w = n->w;
     uint32_t behind = UINT32_MAX, who = 0;
 
+    for (uint32_t i = 0; w && world.plan.recreated && !world.recreated && i < w->partitions; i++)
+        if (w->part[i].m.trained > watch.most[i])
+            watch.most[i] = w->part[i].m.trained;
     if (!w || !w->iterative || world.job->staleness < 0 || !w->assigned)
         return;
     for (uint32_t i = 0; i < w->partitions; i++) {
