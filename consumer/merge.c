@@ -96,11 +96,12 @@ enum st round_ended(struct worker *w, struct partition *p)
     return w->br->consumer_pause(w->c, (struct start){.partition = (int32_t)p->p}, w->err);
 }
 
-/* In step, whoever is behind needs exactly what was published. Else it is for others alone that a
- * slot leaves before its partition pulls, and one worker that owns all partitions has none. */
+/* Where partitions wait for each other, they go by what was published, for a slot is what another
+ * worker would go on from. Else it is for others alone that a slot leaves before its partition
+ * pulls, and one worker that owns all partitions has none. */
 static bool publishes_first(const struct worker *w)
 {
-    return w->job->staleness == 0 || w->owned < w->partitions;
+    return w->job->staleness >= 0 || w->owned < w->partitions;
 }
 
 /* It keeps up with a live topic: nobody has to wait for it. */

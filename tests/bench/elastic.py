@@ -96,11 +96,12 @@ def main():
         ratios = []
         for i in range(pairs):
             took = [train(broker.bootstrap, *(
-                write(f"{i}-{n}-{k}.yaml", MEANS.format(job=f"m{i}-{n}", d=D, state=f"s{i}-{n}-{k}"))
+                write(f"{i}-{n}-{k}.yaml",
+                      MEANS.format(job=f"m{i}-{n}", d=D, state=f"s{i}-{n}-{k}"))
                 for k in range(n))) for n in (1, 2)]
             ratios.append(took[0] / took[1])
-            print(f"k-means, 1,000 centres of {D}: one worker {took[0]:.1f} s, two {took[1]:.1f} s: "
-                  f"{ratios[-1]:.2f} times as fast", flush=True)
+            print(f"k-means, 1,000 centres of {D}: one worker {took[0]:.1f} s, two {took[1]:.1f} "
+                  f"s: {ratios[-1]:.2f} times as fast", flush=True)
         print(f"median speed-up by two workers: {statistics.median(ratios):.2f} of {pairs} pairs "
               f"(min {min(ratios):.2f}, max {max(ratios):.2f})")
 

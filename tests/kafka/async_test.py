@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Asynchronous merging on a real broker: a9a in one pass by four workers of which one is three times
-slower, over 16 and 64 partitions, is as good on its test set as one partition learned in order. The
-learning rate is chosen among packed models by prequential loss, here and there.
+"""Asynchronous merging on a real broker: a9a in one pass by four workers of which one is three
+times slower, over 16 and 64 partitions, is as good on its test set as one partition learned in
+order. The learning rate is chosen among packed models by prequential loss, here and there.
 
 Needs a9a/a9a.libsvm and a9a.t.libsvm in $MILLRACE_DATA, or in ../shared/data beside the
 checkout."""

@@ -48,10 +48,6 @@ MUTANTS = {
     # Of local state and slot the local one wins, whatever its position.
     "local_first": (300, [
         ("consumer/restore.c", "return c ? c > 0 :", "return c ? true :")]),
-    # Of two states with one position, the local one wins, though the slot may have pulled.
-    "pulled_twice": (300, [
-        ("consumer/restore.c", "return c ? c > 0 : !(local->flags & SLOT_WAIT) || "
-         "slot->flags & SLOT_WAIT;", "return c >= 0;")]),
     # Dead letters leave again after a restart.
     "letters_twice": (300, [
         ("consumer/partition.c", "    checkpoint_dead_published(w->cp, p->p, p->sent);\n", "")]),
