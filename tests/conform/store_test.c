@@ -44,9 +44,15 @@ static void *opened(const struct store *t, const char *name, uint32_t flags)
 {
     void *s = calloc(1, t->self_bytes);
     struct err e = {""};
+    enum st st = ST_AGAIN;
 
     assert_non_null(s);
-    if (t->open(s, temp_path(name), flags, &e) != ST_OK)
+    /* a writer that never pauses may outrun a slow reader for a while: it is told to try again */
+    for (int i = 0; i < 50 && (st = t->open(s, temp_path(name), flags, &e)) == ST_AGAIN; i++) {
+        t->close(s);
+        memset(s, 0, t->self_bytes);
+    }
+    if (st != ST_OK)
         fail_msg("open: %s", e.text);
     return s;
 }
