@@ -362,7 +362,7 @@ class Time:
         t, self.start, self.all = job.train(), 0, 0
         while t.process.poll() is None:
             self.all = max(self.all, self.had(t) % 1e9)
-            self.start = self.start or self.all * ("rows/s" in t.text)
+            self.start = self.start or self.all * ('msg="restored"' in t.text)
             time.sleep(0.01)
         t.done()
 
