@@ -170,7 +170,6 @@ class TeamOfProcesses(unittest.TestCase):
         taken = restored(late, "slot")
         self.assertGreaterEqual(len(taken), PARTITIONS // 2)
         self.assertEqual(restored(late, "new"), {})
-        self.assertGreater(sum(taken.values()), 0, late)
         slots = [m.show() for m in team.member]
         newest = {p: max((s[p] for s in slots if p in s), key=lambda x: x.offset)
                   for p in range(PARTITIONS)}
