@@ -163,7 +163,8 @@ class TeamOfProcesses(unittest.TestCase):
         team = Team(self.tmp, self.kafka, "late", "rows", SLOW, workers=2)
         team.start(0)
         self.assertEqual(len(restored(team.running[0].text, "slot")), 0)
-        until(lambda: team.member[0].learned() > ROWS / 4)
+        until(lambda: team.member[0].learned() and  # whichever half moves, it has records
+              sum(s.trained > 0 for s in team.member[0].show().values()) > PARTITIONS // 2)
         team.start(1)
         team.done()
         late = team.running[1].text
@@ -171,6 +172,8 @@ class TeamOfProcesses(unittest.TestCase):
         self.assertGreaterEqual(len(taken), PARTITIONS // 2)
         self.assertEqual(restored(late, "new"), {})
         slots = [m.show() for m in team.member]
+        self.assertEqual(taken, {p: slots[0][p].trained for p in taken})  # as given up
+        self.assertGreater(sum(taken.values()), 0)
         newest = {p: max((s[p] for s in slots if p in s), key=lambda x: x.offset)
                   for p in range(PARTITIONS)}
         self.assertEqual(sum(s.trained for s in newest.values()), ROWS)
