@@ -180,8 +180,8 @@ static enum st read_local(struct worker *w, uint32_t number, struct image *im, b
     TRY(st);
     if (im->m.job != w->fingerprint) {
         log_line(LOG_WARN,
-                 "local state of another job set aside (algorithm, options, schema, seed or topic "
-                 "differ)",
+                 "local state of another job set aside (algorithm, options, schema, seed, batch, topic "
+                 "or 'staleness: 0' differ)",
                  "partition=%" PRIu32 " folder=%s", number, w->job->state_dir);
         checkpoint_begin(w->cp);
         checkpoint_drop(w->cp, number);
@@ -199,7 +199,7 @@ static enum st check_slot(struct worker *w, uint32_t number, const struct manife
     return fail(w->err, ST_BAD_CONFIG,
                 "topic %s partition %" PRIu32
                 " holds the slot of another job (algorithm %s): algorithm, options, schema, seed, "
-                "batch or topic differ from this one. "
+                "batch, topic or 'staleness: 0' differ from this one. "
                 "Use a new job name, or reset this one",
                 w->job->topic_params, number, m->algo);
 }

@@ -143,7 +143,8 @@ static uint64_t fingerprint(const struct worker *w)
 {
     char text[LIST_MAX * 24];
     uint64_t h = hash64(w->algo->name, strlen(w->algo->name), 0);
-    uint32_t numbers[] = {w->shape.batch_rows, w->shape.folds, BLOCK_ROWS};
+    bool in_step = !(w->algo->flags & ALGO_EXACT) && w->job->staleness == 0;
+    uint32_t numbers[] = {w->shape.batch_rows, w->shape.folds, BLOCK_ROWS, in_step};
 
     for (const struct opt *o = w->algo->opts; o->name; o++) {
         opt_text(o, w->opts, text, sizeof text);

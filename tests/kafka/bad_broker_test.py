@@ -3,6 +3,7 @@
 hold topics that would lose slots. Each: exit code and message, and once it is mended the job ends
 as if nothing had been wrong."""
 
+import os
 import shutil
 import signal
 import time
@@ -118,6 +119,39 @@ class Bad(unittest.TestCase):
         self.assertEqual([(b, e, n) for _, _, b, e, n in slots[p].learned],
                          [(0, at, at), (at + 1000, 30_000, 29_000 - at)])
 
+    def test_retention_overtakes_a_running_job(self):
+        """While it hangs, twice as many rows come and most of them go."""
+        low = {0: 50_000, 1: 45_000}
+        go_on = "retention_gap: continue\n"
+        for name, more, code in (("refuses", "", 3), ("goes-on", go_on, 0)):
+            self.at.put(name, 2, self.rows, KEEP)
+            job = self.job(name, name, more=more)
+            t = job.train(end=False)
+            t.until("rows/s")
+            time.sleep(1)
+            t.signal(signal.SIGSTOP)
+            self.at.put(name, 2, self.rows, KEEP)
+            self.broker.delete_records(name, low)
+            t.signal(signal.SIGCONT)
+            if code:
+                self.assertEqual(t.ended(60), code, t.text)
+                self.assertRegex(t.text, f"topic {name} partition .: offsets [0-9]* to [0-9]* were "
+                                         "removed before they could be read .*" + go_on.strip())
+            else:
+                t.until('msg="retention gap"', 2)
+                t.signal(signal.SIGTERM)
+                t.done()
+            self.refused(self.job(name, name, more=go_on), 3, "slot of another job",
+                         "'staleness: 0'")
+            code, said = self.job(name, name, more=go_on).tried("--set", "staleness=async")
+            self.assertEqual(code, 0, said)
+            for p, s in job.show().items():
+                (_, _, begin, at, n), (_, _, again, end, m) = s.learned
+                self.assertEqual((begin, again, end), (0, low[p], 60_000))
+                self.assertEqual((n, m), (at, end - again))
+                self.assertTrue(0 < at < again)
+                self.assertEqual((s.trained, s.lost), (n + m, again - at))
+
     def test_a_topic_made_anew(self):
         self.at.put("anew", 2, self.rows, KEEP)
         job, calm = self.half("anew", "anew")
@@ -165,7 +199,8 @@ class Bad(unittest.TestCase):
         """A copied state folder: the newer process fences the older, which says so and leaves."""
         job, calm = self.half("name")
         shutil.copytree(job.state, self.tmp / "copy.state")
-        t = job.train(end=False)
+        t = job.train(program=os.path.join(os.environ["MILLRACE_BUILD"], "millrace_throttle"),
+                      env={**os.environ, "ROWS_PER_S": "1000"})
         t.until("restored", 2)
         t.signal(signal.SIGSTOP)
         twin = self.job("name", state=self.tmp / "copy.state")

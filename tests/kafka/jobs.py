@@ -176,7 +176,12 @@ class Kafka(Place):
     def kcat(self, topic):
         """All records of a topic that read_committed shows, by kcat, which knows nothing of us."""
         self.broker.settle(topic)
-        out = run("kcat", "-b", self.spec, "-C", "-t", topic, "-e", "-q", "-o", "beginning", "-X",
+        return self.tail(topic, "beginning")
+
+    def tail(self, topic, last):
+        """The last so many offsets of each partition, as they are now."""
+        start = last if last == "beginning" else f"-{last}"
+        out = run("kcat", "-b", self.spec, "-C", "-t", topic, "-e", "-q", "-o", start, "-X",
                   "isolation.level=read_committed", "-f", r"%p %o %T %K %S %h\n%k%s").stdout
         found, at = [], 0
         while at < len(out):

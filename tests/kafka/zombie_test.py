@@ -21,10 +21,10 @@ PROPS = {"session.timeout.ms": SESSION_S * 1000, "heartbeat.interval.ms": 500,
          "transaction.timeout.ms": 12000, "message.timeout.ms": 10000}
 
 
-def manifests(place, topic):
+def manifests(records):
     """(partition, position, done, record's offset, chunks) in the order of the log, of both places
     where a slot lies."""
-    for r in place.kcat(topic):
+    for r in records:
         if r.key in (b"slot/%d/manifest" % r.partition, b"slot/%d.1/manifest" % r.partition):
             magic, version, flags, partition, run, epoch, offset = struct.unpack("<4sHHIIIq",
                                                                                  r.value[:28])
@@ -42,6 +42,17 @@ def backward(log):
             found.append((p, newest[p], position, offset))
         newest[p] = max(position, newest.get(p, position))
     return found
+
+
+def stopped(process, seconds=30):
+    """Waits until it has frozen itself."""
+    deadline = time.monotonic() + seconds * jobs.SLOWER
+    while time.monotonic() < deadline:
+        with open(f"/proc/{process.pid}/stat", encoding="ascii") as f:
+            if f.read().rsplit(")", 1)[1].split()[0] in "Tt":
+                return
+        time.sleep(0.01)
+    raise AssertionError("it does not freeze")
 
 
 class Zombie(unittest.TestCase):
@@ -67,16 +78,6 @@ class Zombie(unittest.TestCase):
         return jobs.Job(cls.tmp / worker, place or cls.kafka, name, "rows", jobs.DENSE,
                         state=cls.tmp / worker / f"{name}.state")
 
-    def stopped(self, process, seconds=30):
-        """Waits until it has frozen itself."""
-        deadline = time.monotonic() + seconds * jobs.SLOWER
-        while time.monotonic() < deadline:
-            with open(f"/proc/{process.pid}/stat", encoding="ascii") as f:
-                if f.read().rsplit(")", 1)[1].split()[0] in "Tt":
-                    return
-            time.sleep(0.01)
-        self.fail("it does not freeze")
-
     def takeover(self, name, program, place=None):
         """The first worker freezes, the second takes all and ends the job, the first wakes."""
         first, second = self.job(name, "a", place), self.job(name, "b", place)
@@ -84,11 +85,11 @@ class Zombie(unittest.TestCase):
         if program == jobs.MILLRACE:
             zombie.until("rows/s")
             zombie.signal(signal.SIGSTOP)
-        self.stopped(zombie.process)
+        stopped(zombie.process)
         self.assertLess(first.learned(), ROWS)
         second.train().done()
         self.assertEqual(first.digest(second), self.calm.digest())
-        before = list(manifests(self.kafka, name + ".params"))
+        before = list(manifests(self.kafka.kcat(name + ".params")))
         zombie.signal(signal.SIGCONT)
         return first, second, zombie, before
 
@@ -96,7 +97,7 @@ class Zombie(unittest.TestCase):
         first, second, zombie, before = self.takeover(name, program)
         code = zombie.ended(90)
         text = zombie.text
-        after = list(manifests(self.kafka, name + ".params"))
+        after = list(manifests(self.kafka.kcat(name + ".params")))
         self.assertEqual(backward(after), [], text)
         self.assertLessEqual({m for m in before if m[2]}, set(after), text)  # others: compacted
         newest = {p: (position[2], done) for p, position, done, _, _ in after}
@@ -128,11 +129,11 @@ class Zombie(unittest.TestCase):
         _, _, zombie, before = self.takeover(name, self.program("millrace_mutant_offsets_first"),
                                              place)  # its transaction outlives the second worker
         deadline = time.monotonic() + 60 * jobs.SLOWER
-        while len(list(manifests(self.kafka, name + ".params"))) == len(before):
+        while len(list(manifests(self.kafka.kcat(name + ".params")))) == len(before):
             self.assertLess(time.monotonic(), deadline, zombie.text)
             time.sleep(0.2)
         zombie.kill()
-        found = backward(manifests(self.kafka, name + ".params"))
+        found = backward(manifests(self.kafka.kcat(name + ".params")))
         print(f"\ncontrol: slots that went backward: {found}", end=" ")
         self.assertTrue(found)
 
@@ -153,7 +154,7 @@ class Zombie(unittest.TestCase):
         other.signal(signal.SIGTERM)
         other.done(30)
         zombie.done(60)
-        self.assertEqual(backward(manifests(self.kafka, name + ".params")), [])
+        self.assertEqual(backward(manifests(self.kafka.kcat(name + ".params"))), [])
         self.assertEqual(first.digest(second), self.calm.digest())
         self.assertEqual(first.model(), self.calm.model())
         jobs.letters_once(self, self.kafka.kcat(name + ".dead"), self.rows, jobs.POISON)
