@@ -179,10 +179,11 @@ static enum st read_local(struct worker *w, uint32_t number, struct image *im, b
         return ST_OK;
     TRY(st);
     if (im->m.job != w->fingerprint) {
-        log_line(LOG_WARN,
-                 "local state of another job set aside (algorithm, options, schema, seed, batch, topic "
-                 "or 'staleness: 0' differ)",
-                 "partition=%" PRIu32 " folder=%s", number, w->job->state_dir);
+        log_line(
+            LOG_WARN,
+            "local state of another job set aside (algorithm, options, schema, seed, batch, topic "
+            "or 'staleness: 0' differ)",
+            "partition=%" PRIu32 " folder=%s", number, w->job->state_dir);
         checkpoint_begin(w->cp);
         checkpoint_drop(w->cp, number);
         return checkpoint_commit(w->cp, w->err);
