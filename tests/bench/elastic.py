@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """What a team costs and brings, on a real broker: bytes of the parameter topic as a share of the
-data's, at defaults; and a compute-bound job (k-means, 1,000 centres of 784 numbers, random rows)
-by one worker and by two, in turn, each from its first record to its last.
+data's, at defaults; a compute-bound job (k-means, 1,000 centres of 784 numbers, random rows)
+by one worker and by two, in turn, each from its first record to its last; and what `staleness: 2`
+and 0 cost against async: three workers, each of another speed (10,000 to 100,000 rows a second,
+tests/tools/throttle.c) every half second, and two at full speed.
 
 usage: elastic.py [ROWS (10000000)] [PAIRS (3)]     $MILLRACE_BUILD: folder of the programs (build)
 """
@@ -27,6 +29,16 @@ algo: linear
 input: {schema: rows.avsc}
 options: {loss: logistic}
 """
+STEPS = """job: {job}
+topic: steps
+algo: linear
+input: {{schema: steps.avsc}}
+options: {{loss: logistic}}
+staleness: {staleness}
+state_dir: {state}
+snapshot: {{every: 1h}}
+"""
+STEP_PARTITIONS, STEP_ROWS = 12, 3_000_000
 MEANS = """job: {job}
 topic: points
 algo: kmeans
@@ -43,9 +55,11 @@ def write(path, text):
     return path
 
 
-def train(bootstrap, *files):
+def train(bootstrap, *files, speed=None):
     """Seconds of a job, from the first record at any of its workers to the end of the last."""
-    running = [subprocess.Popen([f"{BUILD}/millrace", "train", f, "-b", bootstrap, "--until-end"],
+    program = f"{BUILD}/{'millrace_throttle' if speed else 'millrace'}"
+    running = [subprocess.Popen([program, "train", f, "-b", bootstrap, "--until-end"],
+                                env={**os.environ, "ROWS_PER_S": speed or ""},
                                 stderr=subprocess.PIPE, text=True) for f in files]
     begin, end = [], []
     for p in running:
@@ -85,6 +99,25 @@ def points(broker):
                        stderr=subprocess.DEVNULL)
 
 
+def steps(broker, times):
+    subprocess.run([f"{BUILD}/ingest_fill_bench", "kafka", "steps", str(STEP_PARTITIONS),
+                    str(STEP_ROWS), "1", broker.bootstrap], check=True, stdout=subprocess.DEVNULL)
+    for workers, speed, what in ((3, "10000-100000", "three workers of random speeds"),
+                                 (2, None, "two workers at full speed")):
+        took = {"async": [], 2: [], 0: []}
+        for i in range(times):
+            for staleness, seconds in took.items():
+                job = f"steps-{workers}-{staleness}-{i}"
+                seconds.append(train(broker.bootstrap, *(
+                    write(f"{job}-{k}.yaml", STEPS.format(job=job, staleness=staleness,
+                                                          state=f"{job}-{k}"))
+                    for k in range(workers)), speed=speed))
+        rate = {s: STEP_ROWS / statistics.median(t) for s, t in took.items()}
+        print(f"{what}, median of {times}: " + ", ".join(
+            f"staleness {s}: {r / 1e3:.0f} k rows/s ({r / rate['async']:.2f})"
+            for s, r in rate.items()), flush=True)
+
+
 def main():
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
     pairs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
@@ -92,6 +125,7 @@ def main():
         os.chdir(folder)
         if rows:
             share(broker, rows)
+        steps(broker, pairs)
         points(broker)
         ratios = []
         for i in range(pairs):
