@@ -93,7 +93,7 @@ struct topic_spec {
 struct offset_commit {
     int32_t partition;
     int64_t offset;
-    char metadata[96]; /* "run:epoch:offset:round:flags" */
+    char metadata[96]; /* "run:epoch:offset:round:flags:life" */
 };
 
 struct broker {
@@ -121,6 +121,18 @@ struct broker {
      * ST_AGAIN while some of them are in a transaction that is undecided. */
     MUST enum st (*committed)(void *b, const char *group, const char *topic,
                               struct offset_commit *out, uint32_t n, struct err *e);
+
+    /* The first offset whose record is not older than a time (ms since 1970); the readable end, if
+     * there is none. */
+    MUST enum st (*offset_at)(void *b, const char *topic, int32_t partition, int64_t timestamp_ms,
+                              int64_t *offset, struct err *e);
+    /* How many members the group has. A static one stays a member for session.timeout.ms after its
+     * process has ended. No such group: 0. */
+    MUST enum st (*group_members)(void *b, const char *group, uint32_t *n, struct err *e);
+    /* Sets committed offsets of a group outside any transaction; offset -1001 removes one, which
+     * need not be there. Only while the group has no members: ST_BAD_CONFIG. */
+    MUST enum st (*offsets_set)(void *b, const char *group, const char *topic,
+                                const struct offset_commit *o, uint32_t n, struct err *e);
 
     MUST enum st (*consumer_open)(void *c, void *b, const struct consumer_conf *conf,
                                   struct err *e);

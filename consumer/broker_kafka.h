@@ -137,6 +137,11 @@ MUST enum st kafka_watermarks(void *self, const char *topic, int32_t partition, 
                               int64_t *low, int64_t *high, struct err *e);
 MUST enum st kafka_committed(void *self, const char *group, const char *topic,
                              struct offset_commit *out, uint32_t n, struct err *e);
+MUST enum st kafka_offset_at(void *self, const char *topic, int32_t partition, int64_t timestamp_ms,
+                             int64_t *offset, struct err *e);
+MUST enum st kafka_group_members(void *self, const char *group, uint32_t *n, struct err *e);
+MUST enum st kafka_offsets_set(void *self, const char *group, const char *topic,
+                               const struct offset_commit *o, uint32_t n, struct err *e);
 
 MUST enum st kafka_consumer_open(void *self, void *broker, const struct consumer_conf *conf,
                                  struct err *e);

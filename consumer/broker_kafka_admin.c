@@ -1,5 +1,5 @@
-/* Topics, watermarks and committed offsets. Every request has a result queue of its own, so that an
- * answer that comes after its time can not be taken for another's. */
+/* Topics, watermarks, groups and their offsets. Every request has a result queue of its own, so
+ * that an answer that comes after its time can not be taken for another's. */
 #include "consumer/broker_kafka.h"
 
 #include "config/base/clock.h"
@@ -358,5 +358,160 @@ enum st kafka_committed(void *self, const char *group, const char *topic, struct
                                         n, e);
     }
     ask_end(&a);
+    return st;
+}
+
+enum st kafka_offset_at(void *self, const char *topic, int32_t partition, int64_t timestamp_ms,
+                        int64_t *offset, struct err *e)
+{
+    struct kafka *b = self;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
+    rd_kafka_resp_err_t code;
+    int64_t low;
+
+    p->offset = timestamp_ms;
+    code = rd_kafka_offsets_for_times(b->admin, list, KAFKA_CALL_MS);
+    rd_kafka_poll(b->admin, 0);
+    if (!code)
+        code = p->err;
+    *offset = p->offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    if (!code && *offset >= 0)
+        return ST_OK;
+    /* Nothing so new, or what watermarks explain better: an unknown topic, a leader that moves. */
+    TRY(kafka_watermarks(self, topic, partition, false, &low, offset, e));
+    if (!code)
+        return ST_OK;
+    return fail(e, ST_AGAIN, "offset of a time in topic '%s' [%d]: %s (broker %s)", topic,
+                partition, rd_kafka_err2str(code), b->address);
+}
+
+/* ---- groups ---- */
+
+enum st kafka_group_members(void *self, const char *group, uint32_t *n, struct err *e)
+{
+    struct kafka *b = self;
+    const rd_kafka_ConsumerGroupDescription_t **d;
+    const rd_kafka_error_t *error;
+    size_t got = 0;
+    struct ask a;
+    enum st st;
+
+    *n = 0;
+    ask_begin(&a, b, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
+    rd_kafka_DescribeConsumerGroups(b->admin, &group, 1, a.options, a.queue);
+    st = ask_wait(&a, "members of group", group, e);
+    if (st == ST_OK) {
+        d = rd_kafka_DescribeConsumerGroups_result_groups(
+            rd_kafka_event_DescribeConsumerGroups_result(a.event), &got);
+        CHECK(got == 1);
+        error = rd_kafka_ConsumerGroupDescription_error(d[0]);
+        *n = (uint32_t)rd_kafka_ConsumerGroupDescription_member_count(d[0]);
+        if (error && rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND)
+            st = kafka_fail(e, b, rd_kafka_error_code(error), rd_kafka_error_string(error),
+                            "members of group '%s'", group);
+    }
+    ask_end(&a);
+    return st;
+}
+
+static enum st member_refused(struct err *e, const struct kafka *b, rd_kafka_resp_err_t code,
+                              const char *text, const char *group)
+{
+    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID || code == RD_KAFKA_RESP_ERR_NON_EMPTY_GROUP ||
+        code == RD_KAFKA_RESP_ERR_GROUP_SUBSCRIBED_TO_TOPIC)
+        return fail(e, ST_BAD_CONFIG, "group '%s' has members: its offsets are theirs (broker %s)",
+                    group, b->address);
+    return kafka_fail(e, b, code, text, "setting offsets of group '%s'", group);
+}
+
+/* The group's answer as a whole, then of each partition. */
+static enum st group_result(struct ask *a, const rd_kafka_group_result_t **g, size_t n,
+                            const char *group, struct err *e)
+{
+    const rd_kafka_topic_partition_list_t *list;
+    const rd_kafka_error_t *error;
+
+    CHECK(n == 1);
+    error = rd_kafka_group_result_error(g[0]);
+    if (error)
+        return member_refused(e, a->b, rd_kafka_error_code(error), rd_kafka_error_string(error),
+                              group);
+    list = rd_kafka_group_result_partitions(g[0]);
+    for (int i = 0; list && i < list->cnt; i++)
+        if (list->elems[i].err)
+            return member_refused(e, a->b, list->elems[i].err, NULL, group);
+    return ST_OK;
+}
+
+static enum st alter_offsets(struct kafka *b, const char *group,
+                             const rd_kafka_topic_partition_list_t *list, struct err *e)
+{
+    rd_kafka_AlterConsumerGroupOffsets_t *what =
+        rd_kafka_AlterConsumerGroupOffsets_new(group, list);
+    const rd_kafka_group_result_t **g;
+    size_t n = 0;
+    struct ask a;
+    enum st st;
+
+    ask_begin(&a, b, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
+    rd_kafka_AlterConsumerGroupOffsets(b->admin, &what, 1, a.options, a.queue);
+    st = ask_wait(&a, "setting offsets of group", group, e);
+    if (st == ST_OK) {
+        g = rd_kafka_AlterConsumerGroupOffsets_result_groups(
+            rd_kafka_event_AlterConsumerGroupOffsets_result(a.event), &n);
+        st = group_result(&a, g, n, group, e);
+    }
+    rd_kafka_AlterConsumerGroupOffsets_destroy(what);
+    ask_end(&a);
+    return st;
+}
+
+static enum st delete_offsets(struct kafka *b, const char *group,
+                              const rd_kafka_topic_partition_list_t *list, struct err *e)
+{
+    rd_kafka_DeleteConsumerGroupOffsets_t *what =
+        rd_kafka_DeleteConsumerGroupOffsets_new(group, list);
+    const rd_kafka_group_result_t **g;
+    size_t n = 0;
+    struct ask a;
+    enum st st;
+
+    ask_begin(&a, b, RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS);
+    rd_kafka_DeleteConsumerGroupOffsets(b->admin, &what, 1, a.options, a.queue);
+    st = ask_wait(&a, "deleting offsets of group", group, e);
+    if (a.event && rd_kafka_event_error(a.event) == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND) {
+        st = ST_OK; /* there was nothing */
+    } else if (st == ST_OK) {
+        g = rd_kafka_DeleteConsumerGroupOffsets_result_groups(
+            rd_kafka_event_DeleteConsumerGroupOffsets_result(a.event), &n);
+        st = group_result(&a, g, n, group, e);
+    }
+    rd_kafka_DeleteConsumerGroupOffsets_destroy(what);
+    ask_end(&a);
+    return st;
+}
+
+enum st kafka_offsets_set(void *self, const char *group, const char *topic,
+                          const struct offset_commit *o, uint32_t n, struct err *e)
+{
+    rd_kafka_topic_partition_list_t *set = rd_kafka_topic_partition_list_new((int)n),
+                                    *gone = rd_kafka_topic_partition_list_new((int)n);
+    enum st st = ST_OK;
+
+    for (uint32_t i = 0; i < n; i++) {
+        bool keep = o[i].offset >= 0;
+        rd_kafka_topic_partition_t *p =
+            rd_kafka_topic_partition_list_add(keep ? set : gone, topic, o[i].partition);
+
+        p->offset = keep ? o[i].offset : RD_KAFKA_OFFSET_INVALID;
+    }
+    if (set->cnt)
+        st = alter_offsets(self, group, set, e);
+    if (st == ST_OK && gone->cnt)
+        st = delete_offsets(self, group, gone, e);
+    rd_kafka_topic_partition_list_destroy(set);
+    rd_kafka_topic_partition_list_destroy(gone);
     return st;
 }

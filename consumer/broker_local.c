@@ -331,6 +331,31 @@ static enum st committed(void *self, const char *group, const char *topic,
     return ST_OK;
 }
 
+static enum st offsets_set(void *self, const char *group, const char *topic,
+                           const struct offset_commit *o, uint32_t n, struct err *e)
+{
+    struct local *b = self;
+    struct local_offset one = {.group = ""};
+    uint32_t members;
+
+    CHECK(group && *group && strlen(group) <= NAME_MAX_BYTES);
+    TRY(local_writable(b, "setting offsets", e));
+    TRY(local_topic_find(b, topic, &one.topic, e));
+    TRY(local_group_members(b, group, &members, e));
+    if (members)
+        return fail(e, ST_BAD_CONFIG, "group '%s' has members: its offsets are theirs", group);
+    memcpy(one.group, group, strlen(group));
+    edit_begin(b);
+    for (uint32_t i = 0; i < n; i++) {
+        struct local_part *p;
+
+        TRY(local_partition(one.topic, o[i].partition, &p, e));
+        one.o = o[i];
+        edit_offset(b, &one);
+    }
+    return edit_write(b, true, e);
+}
+
 /* ---- life ---- */
 
 static enum st timeouts(struct local *b, const struct props *props, struct err *e)
@@ -455,6 +480,9 @@ const struct broker broker_local = {
     .partitions_add = partitions_add,
     .watermarks = watermarks,
     .committed = committed,
+    .offset_at = local_offset_at,
+    .group_members = local_group_members,
+    .offsets_set = offsets_set,
     .consumer_open = local_consumer_open,
     .consumer_close = local_consumer_close,
     .consumer_poll = local_consumer_poll,

@@ -237,6 +237,9 @@ struct log_read {
     size_t room;
 };
 MUST enum st log_read(struct local *b, struct log_read *r, struct log_buffer *out, struct err *e);
+/* As broker.offset_at. */
+MUST enum st local_offset_at(void *self, const char *topic, int32_t partition, int64_t timestamp_ms,
+                             int64_t *offset, struct err *e);
 
 /* ---- broker_local_clean.c ---- */
 
@@ -311,6 +314,7 @@ enum group_event group_step(struct local *b, struct local_member *m);
 void group_released(struct local_member *m);      /* consumer_assign with none */
 bool group_current(const struct local_member *m); /* captured metadata would be accepted */
 const char *group_name(const struct local_member *m);
+MUST enum st local_group_members(void *self, const char *group, uint32_t *n, struct err *e);
 void groups_partitions_changed(struct local *b, const char *topic);
 void groups_free(struct local *b);
 

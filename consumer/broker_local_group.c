@@ -290,6 +290,21 @@ static void expire(struct local *b, struct local_group *g)
     }
 }
 
+enum st local_group_members(void *self, const char *group, uint32_t *n, struct err *e)
+{
+    struct local *b = self;
+
+    (void)e;
+    *n = 0;
+    for (uint32_t i = 0; i < b->groups; i++) {
+        if (strcmp(b->group[i]->name, group))
+            continue;
+        expire(b, b->group[i]);
+        *n = b->group[i]->places;
+    }
+    return ST_OK;
+}
+
 static enum group_event put_out_event(struct local_member *m)
 {
     CHECK(m->id && !m->fenced);

@@ -200,8 +200,10 @@ void edit_offset(struct local *b, const struct local_offset *o)
     struct edit_item *i = item(b);
     size_t n = strnlen(o->o.metadata, sizeof o->o.metadata - 1);
 
-    CHECK(o->o.offset >= 0 && (uint32_t)o->o.partition < o->topic->parts && !o->topic->gone);
+    CHECK((uint32_t)o->o.partition < o->topic->parts && !o->topic->gone);
     i->c.key.n = offset_key(i->key, o->group, o->topic, (uint32_t)o->o.partition);
+    if (o->o.offset < 0)
+        return; /* removed */
     put_u64(i->small, (uint64_t)o->o.offset);
     memcpy(i->small + 8, o->o.metadata, n);
     small(i, 8 + n);

@@ -445,3 +445,51 @@ enum st log_read(struct local *b, struct log_read *r, struct log_buffer *out, st
         err_prefix(e, "local broker %s", b->dir);
     return st;
 }
+
+static enum st first_not_before(const struct local_part *p, struct bytes batch,
+                                int64_t timestamp_ms, int64_t *offset, struct err *e)
+{
+    struct log_record r;
+    struct log_head h;
+
+    batch_head(batch, &h);
+    for (size_t at = LOG_HEAD; at < batch.n;) {
+        TRY(log_batch_next(p, &h, batch, &at, &r, e));
+        if (r.timestamp_ms >= timestamp_ms && r.offset >= p->low && r.offset < *offset)
+            *offset = r.offset;
+    }
+    return ST_OK;
+}
+
+enum st local_offset_at(void *self, const char *topic, int32_t partition, int64_t timestamp_ms,
+                        int64_t *offset, struct err *e)
+{
+    struct log_buffer buffer = {0};
+    struct local_topic *t;
+    struct local_part *p;
+    enum st st = ST_OK;
+
+    TRY(txns_expire(self, e));
+    TRY(local_topic_find(self, topic, &t, e));
+    TRY(local_partition(t, partition, &p, e));
+    *offset = part_stable(p);
+    struct log_read r = {.p = p, .from = p->low, .upto = *offset, .room = 1};
+    for (int64_t end = *offset; st == ST_OK && *offset == end && r.from < r.upto;) {
+        size_t at = 0;
+
+        buffer.n = 0;
+        st = log_read(self, &r, &buffer, e);
+        while (st == ST_OK && at < buffer.n) {
+            struct bytes batch = {buffer.p + at, buffer.n - at};
+            struct log_head h;
+
+            batch_head(batch, &h);
+            batch.n = h.bytes;
+            at += h.bytes;
+            st = first_not_before(p, batch, timestamp_ms, offset, e);
+        }
+        r.aligned = true;
+    }
+    free(buffer.p);
+    return st;
+}

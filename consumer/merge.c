@@ -66,7 +66,8 @@ void rounds_anew(const struct worker *w, struct partition *p)
 
     if (p->m.lineages >= LINEAGE_MAX / 2 || lineage_add(&p->m, ended, w->err) != ST_OK)
         p->m.flags |= SLOT_LOOSE; /* a long history keeps room for what was lost */
-    p->m.life++;
+    CHECK(p->m.life < w->life);
+    p->m.life = w->life;
     p->m.base = p->m.trained;
     p->m.round = 0;
     p->m.flags &= ~(uint32_t)SLOT_WAIT;

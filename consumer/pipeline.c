@@ -39,7 +39,7 @@ static enum st job_done(struct worker *w, bool *done)
     for (uint32_t i = 0; *done && i < w->partitions; i++) {
         const struct manifest *m = slot_known(w, i);
 
-        *done = w->part[i].phase != PHASE_NONE || (m && m->flags & (SLOT_DONE | SLOT_STOPPED));
+        *done = w->part[i].phase != PHASE_NONE || (m && range_done(w, m->life, m->flags));
     }
     return ST_OK;
 }
@@ -114,7 +114,7 @@ enum st pipeline_run(struct worker *w)
     struct saving s;
     struct rows r;
     enum st st;
-    bool done, last;
+    bool done = false, last;
     int64_t begin_us;
 
     do {
@@ -134,6 +134,8 @@ enum st pipeline_run(struct worker *w)
             st = job_done(w, &done);
         if (st != ST_OK)
             break;
+        if (done)
+            range_ended(w);
         last = done || told_to_stop(w);
         s = due(w, last);
         if (s.checkpoint)
@@ -153,6 +155,8 @@ enum st pipeline_run(struct worker *w)
             st = pull(w);
         progress_line(w, last);
     } while (st == ST_OK && !last);
+    if (st == ST_OK && done)
+        st = range_left(w);
     w->busy_us = w->first_us ? clock_mono_us() - w->first_us : 0;
     return st == ST_OK ? decode_limit(w) : st;
 }

@@ -79,8 +79,8 @@ static enum st send_offsets(struct worker *w)
         o[n].offset =
             p->m.pos.epoch ? p->m.end : p->m.pos.offset; /* tools see lag 0 in later epochs */
         snprintf(o[n].metadata, sizeof o[n].metadata,
-                 "%" PRIu32 ":%" PRIu32 ":%" PRId64 ":%" PRIu32 ":%" PRIu32, p->m.pos.run,
-                 p->m.pos.epoch, p->m.pos.offset, p->m.round, p->m.flags);
+                 "%" PRIu32 ":%" PRIu32 ":%" PRId64 ":%" PRIu32 ":%" PRIu32 ":%" PRIu32,
+                 p->m.pos.run, p->m.pos.epoch, p->m.pos.offset, p->m.round, p->m.flags, p->m.life);
         n++;
     }
     st = w->br->producer_offsets(w->producer, w->c, w->job->topic, o, n, w->err);
@@ -93,7 +93,7 @@ static enum st send_offsets(struct worker *w)
 enum st group_done(struct worker *w, bool *done)
 {
     int64_t now = clock_mono_us();
-    uint32_t flags;
+    uint32_t flags, life;
     enum st st;
 
     *done = false;
@@ -107,8 +107,9 @@ enum st group_done(struct worker *w, bool *done)
         return st == ST_AGAIN ? ST_OK : st;
     *done = true;
     for (uint32_t i = 0; *done && i < w->partitions; i++)
-        *done = sscanf(w->offsets[i].metadata, "%*u:%*u:%*d:%*u:%" SCNu32, &flags) == 1 &&
-                flags & (SLOT_DONE | SLOT_STOPPED);
+        *done = sscanf(w->offsets[i].metadata, "%*u:%*u:%*d:%*u:%" SCNu32 ":%" SCNu32, &flags,
+                       &life) == 2 &&
+                range_done(w, life, flags);
     return ST_OK;
 }
 

@@ -1,6 +1,5 @@
 /* restore.c: which state a partition goes on from: the local one or its slot, whichever has the
- * greater position; the local one where they are equal. New partitions get their range [begin, end)
- * fixed in an empty slot before any training, else two owners could fix two ends. */
+ * greater position; the local one where they are equal. */
 #include "config/base/log.h"
 #include "config/base/memory.h"
 #include "consumer/slot_reader.h"
@@ -144,6 +143,7 @@ enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, in
     p->m.last_offset = -1;
     p->m.seq = 1;
     p->m.partitions = w->partitions;
+    p->m.life = w->life;
     p->m.job = w->fingerprint;
     memcpy(p->m.algo, w->algo->name, strlen(w->algo->name) + 1);
     p->m.state_version = w->algo->state_version;
@@ -154,19 +154,6 @@ enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, in
     if (begin >= end)
         p->m.flags |= SLOT_DONE;
     p->moved = true;
-    return ST_OK;
-}
-
-/* No state anywhere: [begin, end) is fixed now. */
-static enum st begin_new(struct worker *w, struct partition *p)
-{
-    int64_t low, high;
-
-    TRY(w->br->watermarks(w->b, w->job->topic, (int32_t)p->p, false, &low, &high, w->err));
-    TRY(partition_begin(w, p, low, w->until_end ? high : INT64_MAX));
-    if (p->m.flags & SLOT_DONE)
-        log_line(LOG_WARN, "partition is empty: nothing to learn from it",
-                 "topic=%s partition=%" PRIu32, w->job->topic, p->p);
     return ST_OK;
 }
 
@@ -193,7 +180,7 @@ static enum st read_local(struct worker *w, uint32_t number, struct image *im, b
     return checkpoint_load(w->cp, &im->m, take_local, im, w->err);
 }
 
-static enum st check_slot(struct worker *w, uint32_t number, const struct manifest *m)
+enum st check_slot(struct worker *w, uint32_t number, const struct manifest *m)
 {
     if (m->job == w->fingerprint)
         return ST_OK;
@@ -219,8 +206,7 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
     local_wins = have_local && (!have_slot || local_is_later(&local->m, &slot->m));
     if (have_local || have_slot)
         TRY(adopt(w, p, local_wins ? local : slot));
-    else
-        TRY(begin_new(w, p));
+    p->fresh = !have_local && !have_slot;
     if (have_slot) {
         p->sent = slot->m.pos;
         p->m.seq = slot->m.seq + 1;
@@ -228,66 +214,25 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
     p->adopted = have_slot && !local_wins;
     p->unsent = !have_slot || position_cmp(p->m.pos, p->sent) != 0 || p->m.end != slot->m.end ||
                 p->m.flags != slot->m.flags;
+    p->phase = PHASE_RESTORED;
+    w->owned++;
+    return ST_OK;
+}
+
+static void restored(const struct worker *w, struct partition *p)
+{
     round_restored(w, p);
     p->last_offset = p->m.last_offset;
     p->last_fingerprint = p->m.last_fingerprint;
     p->next = p->m.pos.offset;
-    p->phase = PHASE_RESTORED;
-    w->owned++;
     log_line(LOG_INFO, "restored",
              "partition=%" PRIu32 " from=%s epoch=%" PRIu32 " offset=%" PRId64 " records=%" PRIu64,
-             number,
-             p->moved     ? "new"
-             : local_wins ? "local"
-                          : "slot",
+             p->p,
+             p->fresh     ? "new"
+             : p->adopted ? "slot"
+                          : "local",
              p->m.pos.epoch, p->m.pos.offset, p->m.trained);
-    return ST_OK;
-}
-
-static enum st end_of(struct worker *w, uint32_t partition, int64_t *end)
-{
-    int64_t low;
-
-    *end = INT64_MAX;
-    if (!w->until_end)
-        return ST_OK;
-    return w->br->watermarks(w->b, w->job->topic, (int32_t)partition, false, &low, end, w->err);
-}
-
-static void move_end(struct partition *p, int64_t end)
-{
-    p->m.end = end;
-    p->m.flags &= ~(uint32_t)SLOT_DONE;
-    if (p->m.pos.offset >= end)
-        p->m.flags |= SLOT_DONE;
-    p->moved = true;
-}
-
-/* A job that has ended, started again, goes on behind its end: to the end of now, or for good. One
- * that has not, keeps the end that it was given, so that a resume is no other job; only an
- * unbounded one may be given an end. Not with several epochs, whose range has to stay as it is. */
-static enum st move_ends(struct worker *w, const struct start *s, uint32_t n)
-{
-    bool ended = n == w->partitions, grown = false;
-    int64_t end[PARTITIONS_MAX];
-
-    for (uint32_t i = 0; i < n; i++) {
-        const struct partition *p = &w->part[s[i].partition];
-
-        TRY(end_of(w, p->p, &end[i]));
-        ended &= !p->moved && p->m.flags & SLOT_DONE;
-        grown |= end[i] > p->m.end;
-    }
-    for (uint32_t i = 0; i < n && w->job->epochs == 1; i++) {
-        struct partition *p = &w->part[s[i].partition];
-
-        if (p->moved || !(ended ? grown : w->until_end && p->m.end == INT64_MAX))
-            continue;
-        move_end(p, end[i] > p->m.end || !ended ? end[i] : p->m.end);
-        if (ended)
-            rounds_anew(w, p);
-    }
-    return ST_OK;
+    p->fresh = false;
 }
 
 /* Where there is a last trained record in this epoch, reading starts with it, to compare it. */
@@ -319,6 +264,10 @@ static enum st restore_all(struct worker *w, struct slot_reader *r, struct start
         st = fail(w->err, ST_FATAL, "no memory to restore");
     for (uint32_t i = 0; st == ST_OK && i < n; i++)
         st = restore_one(w, r, &im[0], &im[1], (uint32_t)s[i].partition);
+    if (st == ST_OK)
+        st = range_restored(w, r, &im[1], s, n);
+    for (uint32_t i = 0; st == ST_OK && i < n; i++)
+        restored(w, &w->part[s[i].partition]);
     image_fini(&im[0]);
     image_fini(&im[1]);
     free(im);
@@ -357,7 +306,6 @@ enum st restore_partitions(struct worker *w, const struct start *assigned, uint3
     w->owner = n && s[0].partition == 0;
     if (w->owner)
         TRY(snapshot_restore(w, stay_member));
-    TRY(move_ends(w, s, n));
     for (uint32_t i = 0; i < n; i++)
         fresh |= w->part[s[i].partition].moved;
     if (fresh)

@@ -274,7 +274,7 @@ static enum st open_memory(struct worker *w)
     TRY(view_declare(&w->view, w->algo, &w->declared, sh, w->opts, w->memory_max, w->err));
     TRY(batch_init(&w->batch, &w->decoded->shape, &bc, w->err));
     w->iterative = !(w->algo->flags & ALGO_EXACT) && w->partitions > 1;
-    if (w->job->staleness == 0 && w->iterative && !w->until_end)
+    if (w->job->staleness == 0 && w->iterative && !worker_bounded(w))
         return fail(w->err, ST_BAD_CONFIG,
                     "staleness 0 needs a bounded job, for a partition without new records would "
                     "hold up all others: give --until-end, or staleness: 1 or more, or async");

@@ -22,6 +22,7 @@
 #include "consumer/broker.h"
 #include "consumer/codec.h"
 #include "consumer/progress.h"
+#include "consumer/where.h"
 #include "statestore/checkpoint.h"
 
 #include <stdatomic.h>
@@ -46,6 +47,7 @@ struct letters { /* records of one partition that did not decode, until the next
 struct partition {
     uint32_t p;
     enum phase phase;
+    bool fresh;           /* restored, and there was no state anywhere: not begun yet */
     bool moved, unsent;   /* since the last checkpoint; since the last committed publish */
     bool adopted;         /* from a slot: the next checkpoint puts it on this disk */
     struct position sent; /* of the slot as last published: dead letters before it have left */
@@ -113,7 +115,12 @@ struct worker {
     uint64_t version, version_records; /* newest snapshot in the model topic; records it learned */
     uint64_t sent_version;             /* in the open transaction; 0: none */
     uint64_t pulls;                    /* since start */
-    bool quiet, until_end, checkpoint_now, over_limit, publishing;
+    bool quiet, checkpoint_now, over_limit, publishing;
+    struct where from, until; /* where new partitions begin, and where they end; WHERE_NONE: they
+                                 do not end */
+    uint32_t life;            /* of the job, that this process takes part in: see range.c */
+    uint32_t born;            /* partitions of the topic when the job began; 0: it begins now */
+    bool life_known;
     bool publish_failed;     /* the last one */
     int64_t publish_ms;      /* how long it took */
     bool assigned;           /* the group has told what is ours, and it is restored */
@@ -170,6 +177,22 @@ MUST enum st topic_gone(struct worker *w); /* says so of the data topic */
 MUST enum st restore_partitions(struct worker *w, const struct start *assigned, uint32_t n);
 /* The state of an allocated partition before its first record, with the range [begin, end). */
 MUST enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, int64_t end);
+
+/* The slot is one of this job. */
+MUST enum st check_slot(struct worker *w, uint32_t number, const struct manifest *m);
+
+/* range.c: where a job begins and ends, and begins again. */
+struct slot_reader;
+struct image;
+bool worker_bounded(const struct worker *w);
+/* The partitions that have just been restored: new ones begin, those of a job that has ended go on.
+ * r and im: to read a slot with. */
+MUST enum st range_restored(struct worker *w, struct slot_reader *r, struct image *im,
+                            const struct start *s, uint32_t n);
+/* A partition with this life and these flags has nothing left to do for ours. */
+bool range_done(const struct worker *w, uint32_t life, uint32_t flags);
+void range_ended(struct worker *w);        /* all are done: the next publish says so */
+MUST enum st range_left(struct worker *w); /* and it has */
 
 /* consume.c: one poll; answers what the group did; hands on only records that continue a running
  * partition. */

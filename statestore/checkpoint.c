@@ -261,6 +261,29 @@ enum st checkpoint_identity(struct checkpoint *cp, const char *cluster, const ch
     return ST_OK;
 }
 
+enum st checkpoint_life(struct checkpoint *cp, uint32_t *life, struct err *e)
+{
+    struct bytes v;
+
+    TRY(cp->store->get(cp->self, text("life"), &v, e));
+    *life = v.n == 4 ? get_u32(v.p) : UINT32_MAX;
+    return ST_OK;
+}
+
+enum st checkpoint_life_set(struct checkpoint *cp, uint32_t life, struct err *e)
+{
+    uint8_t value[4];
+    uint32_t is;
+
+    TRY(checkpoint_life(cp, &is, e));
+    if (is == life)
+        return ST_OK;
+    put_u32(value, life);
+    return cp->store->write(
+        cp->self, (struct change[]){{.key = text("life"), .value = {value, sizeof value}}}, 1, true,
+        e);
+}
+
 /* ---- reading ---- */
 
 static enum st at_partition(const struct checkpoint *cp, uint32_t p, enum st st, struct err *e)

@@ -10,11 +10,11 @@
  *   (4) one synced write
  *   (5) only then may the caller publish
  *
- * Keys: "format", "worker", "cluster", "job" (identity); "m/PPPPP" manifest; "t/PPPPP" when it was
- * written (i64, wall clock ms; for people only); "c/PPPPP/JJJJJJ" payload of a chunk, whose length
- * and CRC stand in the manifest; "d/PPPPP/run/epoch/offset" dead letter by its position, so that
- * those published with a slot are a range. Numbers are decimal with leading zeros: byte order is
- * number order, and people can read a dump.
+ * Keys: "format", "worker", "cluster", "job" (identity); "life"; "m/PPPPP" manifest; "t/PPPPP" when
+ * it was written (i64, wall clock ms; for people only); "c/PPPPP/JJJJJJ" payload of a chunk, whose
+ * length and CRC stand in the manifest; "d/PPPPP/run/epoch/offset" dead letter by its position, so
+ * that those published with a slot are a range. Numbers are decimal with leading zeros: byte order
+ * is number order, and people can read a dump.
  *
  * Owner: the caller owns everything handed in, and it stays unchanged until commit returns.
  * Thread: one. Allocation: open only; RocksDB's own is bounded (store.h). Errors: texts name the
@@ -55,6 +55,11 @@ const char *checkpoint_job(const struct checkpoint *cp);
  * cluster A, the broker is cluster B". */
 MUST enum st checkpoint_identity(struct checkpoint *cp, const char *cluster, const char *job,
                                  struct err *e);
+
+/* The life of the job (slot.h) that this worker goes into next, as it has been told last;
+ * UINT32_MAX: never. */
+MUST enum st checkpoint_life(struct checkpoint *cp, uint32_t *life, struct err *e);
+MUST enum st checkpoint_life_set(struct checkpoint *cp, uint32_t life, struct err *e);
 
 /* The newest manifest of partition p into m (m->chunk and chunks_max are the caller's). ST_AGAIN:
  * none. ST_CORRUPT: does not verify. Algorithm, state version and job may be any: the caller

@@ -16,7 +16,7 @@
  *
  * Tail, Avro binary of the record {array of record {string name; long dtype, law, flags, by, live;
  * array of long dims}, array of record {long run, epoch, begin, end, records, kind}, long life,
- * base}. An array is one block: count, items, 0.
+ * base, from_kind, from_value}. An array is one block: count, items, 0.
  *
  * There is one encoding of a manifest: what decodes encodes to the same bytes. */
 #include "statestore/slot.h"
@@ -33,8 +33,8 @@ enum {
     FORMAT = 1,
     TENSOR_MAX = 2 + 47 + 5 * 5 + 2 + 4 * AVRO_LONG_MAX,
     LINEAGE_BYTES = 3 * 5 + 3 * AVRO_LONG_MAX,
-    TAIL_MAX =
-        5 + AVRO_LONG_MAX + 4 + SLOT_TENSORS_MAX * TENSOR_MAX + 4 + LINEAGE_MAX * LINEAGE_BYTES
+    TAIL_MAX = 2 * (5 + AVRO_LONG_MAX) + 4 + SLOT_TENSORS_MAX * TENSOR_MAX + 4 +
+               LINEAGE_MAX * LINEAGE_BYTES
 };
 
 /* ---- tail ---- */
@@ -133,7 +133,8 @@ static uint8_t *put_tail(uint8_t *p, const struct manifest *m)
         p = put_lineage(p, &m->lineage[i]);
     if (m->lineages)
         p = put_count(p, 0);
-    return put_count(put_count(p, m->life), m->base);
+    p = put_count(put_count(p, m->life), m->base);
+    return avro_put_long(put_count(p, m->from_kind), m->from_value);
 }
 
 static enum st read_tail(struct manifest *m, const uint8_t *p, size_t n, struct err *e)
@@ -158,6 +159,10 @@ static enum st read_tail(struct manifest *m, const uint8_t *p, size_t n, struct 
         return fail(e, ST_CORRUPT,
                     "manifest: life %" PRIu32 " began after %" PRIu64 " of %" PRIu64 " records",
                     m->life, m->base, m->trained);
+    m->from_kind = in_u32(&in);
+    m->from_value = avro_long(&in);
+    if (in.bad)
+        return fail(e, ST_CORRUPT, "manifest: how its begin was asked for does not decode");
     if (in.p != in.end)
         return fail(e, ST_CORRUPT, "manifest: %zu bytes behind the tail", (size_t)(in.end - in.p));
     return ST_OK;
@@ -207,7 +212,8 @@ size_t slot_key(char out[SLOT_KEY_BYTES], uint32_t partition, uint32_t turn, int
 /* Held before every encode and after every decode. */
 static enum st manifest_valid(const struct manifest *m, struct err *e)
 {
-    if (m->flags & ~(uint32_t)(SLOT_DONE | SLOT_IDLE | SLOT_STOPPED | SLOT_WAIT | SLOT_LOOSE))
+    if (m->flags &
+        ~(uint32_t)(SLOT_DONE | SLOT_IDLE | SLOT_STOPPED | SLOT_WAIT | SLOT_LOOSE | SLOT_ENDED))
         return fail(e, ST_CORRUPT, "manifest: flags %#x are unknown", m->flags);
     if (m->partition >= PARTITIONS_MAX)
         return fail(e, ST_CORRUPT, "manifest: partition %u is beyond %d", m->partition,

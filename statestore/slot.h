@@ -27,7 +27,8 @@ enum {
     SLOT_WAIT = 8, /* `round` rounds are learned, and the view after them is not in it yet */
     /* its bits came from more than the records: a pull of what was there, a block ended by time, an
      * upgrade; once so, always so */
-    SLOT_LOOSE = 16
+    SLOT_LOOSE = 16,
+    SLOT_ENDED = 32 /* of partition 0: all partitions are done, and their model is published */
 };
 enum {
     SLOT_KEY_BYTES = 48,
@@ -94,8 +95,10 @@ struct manifest {
     uint32_t chunks;
     struct slot_chunk *chunk; /* [chunks_max], the caller's */
     uint32_t chunks_max;
-    uint32_t life; /* how often a job that had ended went on behind its end */
-    uint64_t base; /* records trained when this life began: rounds count from there */
+    uint32_t life;      /* how often a job that had ended went on behind its end */
+    uint64_t base;      /* records trained when this life began: rounds count from there */
+    uint32_t from_kind; /* how `begin` was asked for, as consumer/where.h numbers it */
+    int64_t from_value;
     uint32_t tensors, lineages;
     struct slot_tensor tensor[SLOT_TENSORS_MAX];
     struct lineage lineage[LINEAGE_MAX];

@@ -1,5 +1,6 @@
 /* train.c: millrace train: opens a worker for a job and runs the pipeline until it is done, stopped
  * or broken; or several of them, each in its own process. */
+#include "config/base/clock.h"
 #include "config/base/log.h"
 #include "consumer/team.h"
 #include "consumer/verbs/verbs.h"
@@ -18,8 +19,9 @@ enum { LEAVE_MS = 5000 };
 struct train_flags {
     struct broker_flags broker;
     struct texts set;
+    char from[64], until[64];
     bool until_end, quiet, leave;
-    uint32_t workers;
+    uint32_t workers, epochs;
     uint64_t max_rows;
 };
 
@@ -32,8 +34,25 @@ static const struct flag train_flag[] = {
      NULL},
     {0,
      false,
+     {"from", OPT_STR, offsetof(struct train_flags, from), 64, "", 0, 0, NULL,
+      "Where a new job begins: earliest, latest, stored (the group's offsets), an offset, @TIME or "
+      "-PT1H.",
+      NULL},
+     NULL},
+    {0,
+     false,
      {"until-end", OPT_BOOL, offsetof(struct train_flags, until_end), 0, "false", 0, 0, NULL,
       "Learn what is in the topic at the first start, then exit.", NULL},
+     NULL},
+    {0,
+     false,
+     {"until", OPT_STR, offsetof(struct train_flags, until), 64, "", 0, 0, NULL,
+      "Learn up to an offset, @TIME or -PT1H, then exit.", NULL},
+     NULL},
+    {0,
+     false,
+     {"epochs", OPT_U32, offsetof(struct train_flags, epochs), 0, "0", 0, 1000, NULL,
+      "Passes over the data, instead of the job file's 'epochs'; 0: as there.", NULL},
      NULL},
     {0,
      false,
@@ -82,7 +101,39 @@ static enum st make_folder(const char *dir, struct err *e)
 struct training {
     const struct job *job;
     const struct train_flags *f;
+    struct where from, until;
 };
+
+static enum st set_range(struct training *t, struct err *e)
+{
+    const struct train_flags *f = t->f;
+    struct where *until = &t->until;
+
+    if (*f->from && where_parse(f->from, &t->from, e) != ST_OK) {
+        err_prefix(e, "--from");
+        return ST_BAD_CONFIG;
+    }
+    if (f->until_end)
+        until->kind = WHERE_LATEST;
+    if (!*f->until)
+        return ST_OK;
+    if (f->until_end)
+        return fail(e, ST_BAD_CONFIG, "--until and --until-end are two ends: give one");
+    if (where_parse(f->until, until, e) != ST_OK) {
+        err_prefix(e, "--until");
+        return ST_BAD_CONFIG;
+    }
+    if (until->kind == WHERE_EARLIEST || until->kind == WHERE_STORED)
+        return fail(e, ST_BAD_CONFIG, "--until %s is no end: give an offset, @TIME or -PT1H",
+                    f->until);
+    if (until->kind == WHERE_TIME && until->value > clock_wall_ms())
+        return fail(e, ST_BAD_CONFIG,
+                    "--until %s is still to come: nobody knows yet which records will be older",
+                    f->until);
+    if (t->from.kind == until->kind && until->kind == WHERE_OFFSET && until->value <= t->from.value)
+        return fail(e, ST_BAD_CONFIG, "--until %s is not behind --from %s", f->until, f->from);
+    return ST_OK;
+}
 
 /* Others get what it owned now, and not when its session has ended. */
 static void leave(struct worker *w)
@@ -99,7 +150,8 @@ static enum st learn(struct worker *w, const struct training *t, uint32_t number
 {
     char dir[sizeof t->job->state_dir + 16];
 
-    w->until_end = t->f->until_end;
+    w->from = t->from;
+    w->until = t->until;
     w->quiet = t->f->quiet;
     w->workers = t->f->workers;
     w->max_rows = w->report ? 0 : t->f->max_rows;
@@ -192,7 +244,11 @@ static int train(const void *flags, int argc, char **argv)
     t.job = j = cli_job(argv[0], &t.f->set, &t.f->broker, &code);
     if (!j)
         return code;
-    st = make_folder(j->state_dir, &e);
+    if (t.f->epochs)
+        j->epochs = t.f->epochs;
+    st = set_range(&t, &e);
+    if (st == ST_OK)
+        st = make_folder(j->state_dir, &e);
     code = st != ST_OK ? cli_fail(st, &e) : t.f->workers > 1 ? together(&t) : alone(&t);
     free(j);
     return code;
@@ -204,5 +260,8 @@ const struct verb verb_train = {"train",
                                 train_flag,
                                 sizeof(struct train_flags),
                                 "Stop it with SIGINT or SIGTERM, or kill it: the same command goes "
-                                "on where the last checkpoint stands.",
+                                "on where the last checkpoint stands. --from, --until and --epochs "
+                                "are of a new job: they are fixed at its first start, partition by "
+                                "partition; 'millrace reset' makes a job new again. @TIME is "
+                                "2026-01-01T00:00:00Z or milliseconds since 1970.",
                                 train};

@@ -109,6 +109,7 @@ enum st publish_to_offsets(void *p, void *c, const char *topic, int64_t offset, 
     X(two_topics_in_one_consumer)                                                                  \
     X(many_partitions_each_in_order)                                                               \
     X(ten_thousand_records_in_batches)                                                             \
+    X(offset_of_a_time)                                                                            \
     X(missing_topic_is_a_config_error)                                                             \
     X(too_large_record_is_bad_input)                                                               \
     X(undecided_and_aborted_are_hidden_from_read_committed)                                        \
@@ -119,6 +120,7 @@ enum st publish_to_offsets(void *p, void *c, const char *topic, int64_t offset, 
     X(offsets_travel_with_metadata_in_the_transaction)                                             \
     X(aborted_offsets_are_not_committed)                                                           \
     X(offsets_before_delivery_reports_are_refused)                                                 \
+    X(offsets_are_set_and_removed)                                                                 \
     X(member_is_assigned_all_partitions)                                                           \
     X(static_member_comes_back)                                                                    \
     X(same_instance_fences_the_older)                                                              \
@@ -126,7 +128,8 @@ enum st publish_to_offsets(void *p, void *c, const char *topic, int64_t offset, 
     X(who_leaves_hands_over_at_once)                                                               \
     X(a_lonely_member_leaves)                                                                      \
     X(outdated_membership_cannot_publish)                                                          \
-    X(silent_member_loses_its_partitions)
+    X(silent_member_loses_its_partitions)                                                          \
+    X(members_are_counted_and_keep_their_offsets)
 
 #define BROKER_CASE_PROTOTYPE(name) void name(void **state);
 BROKER_CASES(BROKER_CASE_PROTOTYPE)

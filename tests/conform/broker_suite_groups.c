@@ -5,6 +5,37 @@
 
 #include <unistd.h>
 
+void offsets_are_set_and_removed(void **state)
+{
+    const char *name = new_topic(3, NULL), *group = new_name("group");
+    struct offset_commit o[3] = {{0, 7, ""}, {2, 0, ""}}, is[3];
+    uint32_t members;
+
+    (void)state;
+    OK(t->group_members(b, group, &members, &err)); /* there is no such group */
+    assert_int_equal(members, 0);
+    o[0].partition = 1;
+    o[0].offset = -1001;
+    OK(t->offsets_set(b, group, name, o, 1, &err)); /* nothing there to be removed */
+    o[0] = (struct offset_commit){0, 7, ""};
+    OK(t->offsets_set(b, group, name, o, 2, &err));
+    OK(t->committed(b, group, name, is, 3, &err));
+    assert_int_equal(is[0].offset, 7);
+    assert_string_equal(is[0].metadata, "");
+    assert_int_equal(is[1].offset, -1001);
+    assert_int_equal(is[2].offset, 0);
+    for (int32_t q = 0; q < 3; q++)
+        o[q] = (struct offset_commit){q, q == 1 ? 5 : -1001, ""};
+    OK(t->offsets_set(b, group, name, o, 3, &err));
+    reopen_broker();
+    OK(t->committed(b, group, name, is, 3, &err));
+    assert_int_equal(is[0].offset, -1001);
+    assert_int_equal(is[1].offset, 5);
+    assert_int_equal(is[2].offset, -1001);
+    OK(t->group_members(b, group, &members, &err));
+    assert_int_equal(members, 0);
+}
+
 void member_is_assigned_all_partitions(void **state)
 {
     const char *name = new_topic(4, NULL);
@@ -257,4 +288,32 @@ void silent_member_loses_its_partitions(void **state)
     OK(t->consumer_assign(g.c, NULL, 0, &err));
     until_event(&g, GROUP_ASSIGNED); /* and joins again by itself */
     assert_int_equal(g.owned, 2);
+}
+
+void members_are_counted_and_keep_their_offsets(void **state)
+{
+    const char *name = new_topic(2, NULL), *group = new_name("group");
+    struct got g = {.c = open_member(name, group, new_name("member"))};
+    struct offset_commit o = {0, 3, ""};
+    int64_t stop;
+    uint32_t n = 1;
+
+    (void)state;
+    if (!fixture->members)
+        skip();
+    until_event(&g, GROUP_ASSIGNED);
+    OK(t->group_members(b, group, &n, &err));
+    assert_int_equal(n, 1);
+    EXPECT(ST_BAD_CONFIG, t->offsets_set(b, group, name, &o, 1, &err));
+    o.offset = -1001;
+    EXPECT(ST_BAD_CONFIG, t->offsets_set(b, group, name, &o, 1, &err));
+    close_consumer(g.c); /* it lingers for its session timeout of 2 s */
+    OK(t->group_members(b, group, &n, &err));
+    assert_int_equal(n, 1);
+    for (stop = clock_mono_us() + (int64_t)CASE_MS * 1000; n && clock_mono_us() < stop;) {
+        usleep(100000);
+        OK(t->group_members(b, group, &n, &err));
+    }
+    assert_int_equal(n, 0);
+    OK(t->offsets_set(b, group, name, &o, 1, &err));
 }

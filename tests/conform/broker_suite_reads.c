@@ -409,3 +409,39 @@ void ten_thousand_records_in_batches(void **state)
     assert_int_equal(next, 10000);
     assert_true(polls < 1000); /* batches, not records */
 }
+
+void offset_of_a_time(void **state)
+{
+    enum { EACH = 50 };
+    const char *name = new_topic(2, NULL);
+    void *p = open_producer(NULL, name);
+    const int64_t began = 1700000000000;
+    int64_t at;
+
+    (void)state;
+    for (int batch = 0; batch < 4; batch++) { /* as many batches, a minute between records */
+        for (int i = 0; i < EACH; i++)
+            OK(t->produce(p, 0, 1, text(NULL), text("v"), began + (batch * EACH + i) * 60000, NULL,
+                          0, &err));
+        OK(t->producer_wait(p, CASE_MS, &err));
+    }
+    for (int64_t i = 0; i < 4 * EACH; i += 17) {
+        OK(t->offset_at(b, name, 1, began + i * 60000, &at, &err));
+        assert_int_equal(at, i);
+        OK(t->offset_at(b, name, 1, began + i * 60000 + 1, &at, &err));
+        assert_int_equal(at, i + 1);
+    }
+    OK(t->offset_at(b, name, 1, 0, &at, &err));
+    assert_int_equal(at, 0);
+    OK(t->offset_at(b, name, 1, began + 4 * EACH * 60000, &at, &err)); /* nothing so new */
+    assert_int_equal(at, 4 * EACH);
+    OK(t->offset_at(b, name, 0, began, &at, &err)); /* nothing at all */
+    assert_int_equal(at, 0);
+    if (fixture->trim) {
+        fixture->trim(name, 1, 20);
+        OK(t->offset_at(b, name, 1, 0, &at, &err));
+        assert_int_equal(at, 20);
+    }
+    EXPECT(ST_BAD_CONFIG, t->offset_at(b, name, 7, 0, &at, &err));
+    EXPECT(ST_BAD_CONFIG, t->offset_at(b, "no-such-topic", 0, 0, &at, &err));
+}

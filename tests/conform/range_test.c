@@ -272,6 +272,255 @@ static void bad_records_end_a_block_too(void **state)
     assert_int_equal(mill_count("mill.dead", 0), got.rejected);
 }
 
+/* ---- where it begins and ends ---- */
+
+static void ranged(const char *name, const char *from, const char *until, int64_t begin,
+                   int64_t end)
+{
+    struct mill_run r = {.name = name, .from = from, .until = until};
+    struct mill_part got;
+
+    mill_trained(&r);
+    assert_true(mill_slot(name, 0, &got));
+    assert_int_equal(got.begin, begin);
+    assert_int_equal(got.end, end);
+    assert_int_equal(got.flags, SLOT_DONE);
+    assert_int_equal(got.trained, end - begin);
+    assert_int_equal(r.records, end - begin);
+    r.rows = r.records = 0;
+    mill_trained(&r); /* the same command once more: nothing new, and no complaint */
+    assert_int_equal(r.records, 0);
+}
+
+static void a_job_begins_and_ends_where_it_is_told(void **state)
+{
+    (void)state;
+    mill_topic("data", 1);
+    mill_put(0, 0, 1000); /* times are 1000 + number */
+    mill_trim(0, 100);
+    ranged("plain", NULL, NULL, 100, 1000);
+    ranged("earliest", "earliest", NULL, 100, 1000);
+    ranged("latest", "latest", NULL, 1000, 1000);
+    ranged("offset", "250", NULL, 250, 1000);
+    ranged("until", "250", "300", 250, 300);
+    ranged("low", "7", "300", 100, 300);      /* retention took it */
+    ranged("high", "7000", NULL, 1000, 1000); /* not there yet */
+    ranged("time", "@1400", "@1500", 400, 500);
+    ranged("iso", "@1970-01-01T00:00:01.400Z", "@1970-01-01T02:00:01.500+02:00", 400, 500);
+    ranged("old", "@0", "@999999", 100, 1000);
+    ranged("ago", "-PT1H", NULL, 1000, 1000);    /* nothing is so new */
+    ranged("stored", "stored", NULL, 100, 1000); /* nothing is */
+}
+
+static void a_job_begins_where_its_group_has_committed(void **state)
+{
+    struct offset_commit o[2] = {{0, 40, ""}, {1, 700, ""}};
+    struct mill_part got;
+
+    (void)state;
+    mill_topic("data", 3);
+    for (uint32_t p = 0; p < 3; p++)
+        mill_put(p, 0, 100);
+    assert_int_equal(broker_local.offsets_set(mill_broker(), "mill", "data", o, 2, NULL), ST_OK);
+    mill_trained(&(struct mill_run){.from = "stored"});
+    assert_true(mill_slot("mill", 0, &got));
+    assert_int_equal(got.begin, 40);
+    assert_true(mill_slot("mill", 1, &got));
+    assert_int_equal(got.begin, 100); /* the nearest one that there is */
+    assert_true(mill_slot("mill", 2, &got));
+    assert_int_equal(got.begin, 0);
+}
+
+/* Which is not the end of the partition, now or ever: it is waited for. */
+static void an_end_may_lie_where_nothing_is_yet(void **state)
+{
+    struct mill_run r = {.until = "150", .impatient = true};
+    struct mill_part got;
+
+    (void)state;
+    mill_topic("data", 1);
+    mill_put(0, 0, 100);
+    mill_trained(&r);
+    assert_true(mill_slot("mill", 0, &got));
+    assert_int_equal(got.end, 150);
+    assert_int_equal(got.flags, 0);
+    mill_put(0, 100, 100);
+    mill_trained(&r);
+    assert_true(mill_slot("mill", 0, &got));
+    assert_int_equal(got.trained, 150);
+    assert_int_equal(got.flags, SLOT_DONE);
+    assert_true(got.ended);
+    r.until = "170"; /* it has ended, so it goes on */
+    mill_trained(&r);
+    assert_true(mill_slot("mill", 0, &got));
+    assert_int_equal(got.trained, 170);
+    assert_int_equal(got.life, 1);
+    r.until = "160"; /* it has more than that already */
+    mill_trained(&r);
+    assert_true(mill_slot("mill", 0, &got));
+    assert_int_equal(got.trained, 170);
+}
+
+static void refuses(struct mill_run r, const char *says)
+{
+    mill_train(&r);
+    assert_int_equal(r.st, ST_BAD_CONFIG);
+    if (!strstr(r.err.text, says) || !strstr(r.err.text, "millrace reset"))
+        fail_msg("%s", r.err.text);
+}
+
+static void another_beginning_than_the_first_is_refused(void **state)
+{
+    struct mill_run r = {.from = "30", .max_rows = 1};
+
+    (void)state;
+    mill_topic("data", 1);
+    mill_put(0, 0, 9000);
+    mill_trained(&r);
+    refuses((struct mill_run){.from = "31"}, "begun with --from 30 (partition 0 at offset 30)");
+    refuses((struct mill_run){.from = "earliest"}, "--from earliest: this job has states already");
+    refuses((struct mill_run){.from = "31", .state = "elsewhere"}, "begun with --from 30");
+    refuses((struct mill_run){.set = {"epochs=2"}}, "begun with epochs 1, now it is 2");
+    mill_trained(&r);
+    r.from = "stored";
+    mill_trained(&r);
+    r = (struct mill_run){0};
+    mill_trained(&r);
+    mill_trained(&(struct mill_run){.name = "plain"});
+    mill_trained(&(struct mill_run){.name = "plain", .from = "earliest"}); /* the default */
+}
+
+/* What was added to the topic while nobody looked has only records that the job wants. */
+static void an_added_partition_is_learned_from_its_first_record(void **state)
+{
+    struct mill_run r = {.from = "latest"};
+    struct mill_part got;
+
+    (void)state;
+    mill_topic("data", 2);
+    mill_put(0, 0, 100);
+    mill_trained(&r);
+    assert_int_equal(r.records, 0);
+    assert_int_equal(broker_local.partitions_add(mill_broker(), "data", 3, NULL), ST_OK);
+    mill_put(0, 100, 20);
+    mill_put(2, 0, 30);
+    mill_trained(&r);
+    assert_int_equal(r.records, 50);
+    assert_true(mill_slot("mill", 2, &got));
+    assert_int_equal(got.begin, 0);
+    assert_int_equal(got.life, 1);
+}
+
+/* ---- the lives of a team's job ---- */
+
+static const char async[] = "staleness=async";
+
+static void ask_at_once(struct worker *w)
+{
+    w->asked_us = 1;
+}
+
+/* A worker of its own folder that has one of two partitions; how many records it learned. */
+static uint64_t one_of_two(const char *job, const char *folder, uint32_t partition,
+                           uint64_t max_rows)
+{
+    struct mill_run r = {.job = job,
+                         .state = folder,
+                         .mine = 1u << partition,
+                         .impatient = true,
+                         .opened = ask_at_once,
+                         .max_rows = max_rows,
+                         .set = {job ? NULL : async}};
+
+    mill_trained(&r);
+    return r.records;
+}
+
+static void expect_life(uint32_t partition, uint32_t life, uint64_t trained, bool ended)
+{
+    struct mill_part got;
+
+    assert_true(mill_slot("mill", partition, &got));
+    if (got.life != life || got.trained != trained || got.ended != ended)
+        fail_msg("partition %u: life %u, %llu records%s", partition, got.life,
+                 (unsigned long long)got.trained, got.ended ? ", ended" : "");
+}
+
+static void put_both(uint64_t n)
+{
+    mill_put(0, 0, n);
+    mill_put(1, 0, n);
+}
+
+static void lives_of(const char *job)
+{
+    uint64_t records[2];
+
+    mill_topic("data", 2);
+    put_both(5000);
+    assert_int_equal(one_of_two(job, "one", 0, 0), 5000);
+    expect_life(0, 0, 5000, false);
+    put_both(10); /* a start before the end is a resume */
+    assert_int_equal(one_of_two(job, "one", 0, 0), 0);
+    assert_int_equal(one_of_two(job, "two", 1, 0), 5010); /* its first start */
+    assert_int_equal(one_of_two(job, "two", 1, 0), 0);
+    expect_life(0, 0, 5000, false);
+    put_both(10);
+    assert_int_equal(one_of_two(job, "one", 0, 0), 0); /* it sees that all are done, and says so */
+    expect_life(0, 0, 5000, true);
+    expect_life(1, 0, 5010, false);
+    assert_int_equal(mill_model("mill", records, 2), 1);
+    assert_int_equal(records[0] + records[1], 10010);
+
+    /* The next life; first a worker that does not have partition 0. */
+    assert_int_equal(one_of_two(job, "two", 1, 0), 10);
+    expect_life(1, 1, 5020, false);
+    put_both(10);
+    assert_int_equal(one_of_two(job, "two", 1, 0), 0);
+    assert_int_equal(one_of_two(job, "new", 1, 0), 0); /* nor does another folder move the end */
+    assert_int_equal(one_of_two(job, "one", 0, 0), 30);
+    expect_life(0, 1, 5030, true);
+    assert_int_equal(mill_model("mill", records, 2), 2);
+    assert_int_equal(records[0] + records[1], 10050);
+    assert_int_equal(one_of_two(job, "one", 0, 0), 0); /* the next one again, without records */
+    expect_life(0, 2, 5030, false);
+    assert_int_equal(one_of_two(job, "two", 1, 0), 10);
+    assert_int_equal(one_of_two(job, "one", 0, 0), 0);
+    expect_life(0, 2, 5030, true);
+    expect_life(1, 2, 5030, false);
+    assert_int_equal(mill_model("mill", records, 2), 3);
+}
+
+static void a_team_goes_on_behind_the_end_of_all(void **state)
+{
+    (void)state;
+    lives_of(NULL);
+}
+
+/* Its workers but one know of the others only what the group has committed. */
+static void so_does_one_that_merges_exactly(void **state)
+{
+    (void)state;
+    lives_of(mill_kmeans);
+}
+
+static void who_was_killed_before_the_end_does_not_move_it(void **state)
+{
+    (void)state;
+    mill_topic("data", 2);
+    put_both(9000);
+    one_of_two(NULL, "two", 1, 4000);
+    one_of_two(NULL, "one", 0, 0);
+    one_of_two(NULL, "three", 1, 0); /* takes over, to the end */
+    one_of_two(NULL, "one", 0, 0);
+    expect_life(0, 0, 9000, true);
+    put_both(10);
+    assert_int_equal(one_of_two(NULL, "two", 1, 0), 0); /* comes back too late */
+    expect_life(1, 0, 9000, false);
+    assert_int_equal(one_of_two(NULL, "two", 1, 0), 10); /* now it is started again */
+    expect_life(1, 1, 9010, false);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, mill_begin, mill_end)
 
 int main(int argc, char **argv)
@@ -288,6 +537,14 @@ int main(int argc, char **argv)
         TEST(an_unbounded_job_may_be_given_an_end),
         TEST(null_records_end_a_block_too),
         TEST(bad_records_end_a_block_too),
+        TEST(a_job_begins_and_ends_where_it_is_told),
+        TEST(a_job_begins_where_its_group_has_committed),
+        TEST(an_end_may_lie_where_nothing_is_yet),
+        TEST(another_beginning_than_the_first_is_refused),
+        TEST(an_added_partition_is_learned_from_its_first_record),
+        TEST(a_team_goes_on_behind_the_end_of_all),
+        TEST(so_does_one_that_merges_exactly),
+        TEST(who_was_killed_before_the_end_does_not_move_it),
     };
 
     if (argc > 1)

@@ -175,9 +175,26 @@ static enum st hooked_poll(void *c, struct record *out, uint32_t max, int timeou
     TRY(t->consumer_poll(c, out, most && most < max ? most : max, timeout_ms, n, e));
     hooked.r->polls++;
     hooked.idle = *n ? 0 : hooked.idle + 1;
-    if (hooked.r->unbounded && hooked.idle >= IDLE_POLLS)
+    if ((hooked.r->unbounded || hooked.r->impatient) && hooked.idle >= IDLE_POLLS)
         worker_stop = 1;
     return ST_OK;
+}
+
+/* As if other members had the rest. */
+static enum group_event hooked_event(void *c, const struct start **partitions, uint32_t *n)
+{
+    static struct start some[32];
+    enum group_event ev = t->consumer_event(c, partitions, n);
+    uint32_t k = 0;
+
+    for (uint32_t i = 0; ev == GROUP_ASSIGNED && i < *n; i++)
+        if (hooked.r->mine >> (*partitions)[i].partition & 1)
+            some[k++] = (*partitions)[i];
+    if (ev == GROUP_ASSIGNED) {
+        *partitions = some;
+        *n = k;
+    }
+    return ev;
 }
 
 static enum st hooked_commit(void *p, struct err *e)
@@ -224,7 +241,12 @@ void mill_train(struct mill_run *r)
                                  : "mill"));
     worker_stop = 0;
     w->quiet = true;
-    w->until_end = !r->unbounded;
+    if (!r->unbounded)
+        w->until.kind = WHERE_LATEST;
+    if (r->from)
+        OK(where_parse(r->from, &w->from, &err));
+    if (r->until)
+        OK(where_parse(r->until, &w->until, &err));
     w->max_rows = r->max_rows;
     r->st = worker_open(w, j, folder, &r->err);
     if (r->st == ST_OK) {
@@ -233,6 +255,8 @@ void mill_train(struct mill_run *r)
         hooked.table = *w->br;
         hooked.table.consumer_poll = hooked_poll;
         hooked.table.producer_commit = hooked_commit;
+        if (r->mine)
+            hooked.table.consumer_event = hooked_event;
         if (r->event)
             hooked.table.consumer_event = r->event;
         w->br = &hooked.table;
@@ -263,7 +287,9 @@ void mill_trained(struct mill_run *r)
 static void take_part(struct mill_part *out, const struct manifest *m, uint64_t digest)
 {
     *out = (struct mill_part){.digest = digest,
-                              .flags = m->flags,
+                              .ended = m->flags & SLOT_ENDED,
+                              .flags = m->flags & ~(uint32_t)SLOT_ENDED,
+                              .life = m->life,
                               .epochs = m->epochs,
                               .state_version = m->state_version,
                               .tensors = m->tensors,

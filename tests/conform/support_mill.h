@@ -23,6 +23,9 @@ struct mill_run {              /* how a worker runs; all zero: once through the 
     const char *set[MILL_SET]; /* "key=value" over it, NULL at the end */
     const char *state;         /* state folder; NULL: the name */
     bool unbounded;            /* no --until-end: until it was idle for so many polls */
+    bool impatient;            /* it does not wait longer than that for others either */
+    uint32_t mine;             /* bits of the partitions that the group gives it; 0: all */
+    const char *from, *until;  /* as in the flags; NULL: not given, to the end */
     uint64_t max_rows;
     uint32_t poll_max;                /* records of one poll; 0: as many as there are */
     uint32_t commits_fail;            /* so many commits of transactions fail at first, */
@@ -39,7 +42,8 @@ struct mill_run {              /* how a worker runs; all zero: once through the 
 
 struct mill_part { /* one partition's state, wherever it lies */
     uint64_t digest;
-    uint32_t flags, epochs, state_version, tensors, lineages;
+    bool ended; /* SLOT_ENDED; flags are the others */
+    uint32_t flags, life, epochs, state_version, tensors, lineages;
     struct position pos;
     int64_t begin, end, last_offset;
     uint64_t last_fingerprint, trained, rejected, lost, seq, job;

@@ -230,7 +230,7 @@ static void one_life(struct node *n)
     n->work_us = 0;
     n->lives++;
     w->quiet = true;
-    w->until_end = true;
+    w->until.kind = WHERE_LATEST;
     st = worker_open(w, world.job, n->disk->dir, &e);
     n->w = w;
     if (st == ST_OK)

@@ -44,6 +44,8 @@ static void make(struct manifest *m)
                            .chunks_max = CHUNKS,
                            .life = 2,
                            .base = 299000,
+                           .from_kind = 6,
+                           .from_value = 3600000,
                            .tensors = 2,
                            .lineages = 3,
                            .tensor = {{"w", 1, 6, 2, 0, 0, {3, 10}}, {"@loss", 2, 1, 0, 1, 2, {2}}},
@@ -122,7 +124,8 @@ static void a_manifest_comes_back(void **state)
                 b->end == m.end);
     assert_true(b->last_offset == m.last_offset && b->last_fingerprint == m.last_fingerprint);
     assert_true(b->trained == 300000 && b->rejected == 45 && b->lost == 6 && b->seq == 99 &&
-                b->round == 12 && b->life == 2 && b->base == 299000);
+                b->round == 12 && b->life == 2 && b->base == 299000 && b->from_kind == 6 &&
+                b->from_value == 3600000);
     assert_true(b->partitions == 8 && b->job == m.job && b->state_version == 4 &&
                 b->state_bytes == 150);
     assert_string_equal(b->algo, "linear");
@@ -225,7 +228,7 @@ static void a_field_out_of_range_is_named(void **state)
         size_t at;
         uint64_t value;
         const char *says;
-    } field[] = {{6, 32, "flags"},
+    } field[] = {{6, 64, "flags"},
                  {8, PARTITIONS_MAX, "partition"},
                  {20, UINT64_MAX, "offset -1"},
                  {40, 999, "[1000, 999)"},
