@@ -21,6 +21,7 @@ enum exit_code { /* what a script may rely on */
                  CLI_UNREACHABLE = 4, /* broker */
                  CLI_BAD_RECORDS = 5, /* above the limit */
                  CLI_REFUSED = 6,     /* would overwrite, or members are active */
+                 CLI_UNDECIDED = 7,   /* a model cannot be verified: neither right nor wrong */
                  CLI_INTERRUPTED = 130
 };
 

@@ -21,4 +21,11 @@ MUST enum st model_write(struct model *m, const char *path, enum export_form for
  * "w". */
 void model_show(const struct model *m, FILE *f);
 
+/* A line for each tensor, and for each measure that differs. Returns how many of them are not the
+ * same, byte for byte. */
+uint32_t model_diff(const struct model *a, const struct model *b, FILE *f);
+
+/* Element i, as a number. */
+double tensor_element(const struct tensor *t, uint64_t i);
+
 #endif

@@ -18,8 +18,9 @@ static const char *when(int64_t ms, char text[32])
     return text;
 }
 
-static double element(const struct tensor *t, uint64_t i)
+double tensor_element(const struct tensor *t, uint64_t i)
 {
+    CHECK(i < t->n);
     switch (t->d.dtype) {
     case DT_F32:
         return (double)t->f32[i];
@@ -49,7 +50,7 @@ static void show_tensor(const struct tensor *t, FILE *f)
     for (uint32_t k = 0; k < 4 && t->d.dim[k]; k++)
         n += snprintf(dims + n, sizeof dims - (size_t)n, "%s%" PRIu64, k ? ", " : "", t->d.dim[k]);
     for (uint64_t i = 0; i < t->n; i++) {
-        double v = element(t, i);
+        double v = tensor_element(t, i);
 
         min = fmin(min, v);
         max = fmax(max, v);

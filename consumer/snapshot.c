@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_ROOM = 64 };
+enum { KEY_ROOM = 64, REMOVE_WAIT_MS = 60000 };
 
 /* "model/<version>/manifest" -> version; chunk: *j; anything else: 0. */
 static uint64_t model_key(const struct record *r, bool *manifest, uint32_t *j)
@@ -39,22 +39,26 @@ static enum st send(const struct broker *br, void *producer, uint16_t topic, con
     return br->produce(producer, topic, 0, k, value, -1, NULL, 0, e);
 }
 
+static enum st bury(const struct broker *br, void *producer, uint16_t topic, uint64_t version,
+                    uint64_t body_bytes, struct err *e)
+{
+    uint64_t chunks = (body_bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
+    char key[KEY_ROOM];
+
+    for (uint64_t j = 0; j < chunks; j++) {
+        snprintf(key, sizeof key, "model/%" PRIu64 "/chunk/%" PRIu64, version, j);
+        TRY(send(br, producer, topic, key, (struct bytes){0}, e));
+    }
+    snprintf(key, sizeof key, "model/%" PRIu64 "/manifest", version);
+    return send(br, producer, topic, key, (struct bytes){0}, e);
+}
+
 /* Tombstones for the version that is now one too many; the ones before it went when they were. */
 static enum st retire(const struct broker *br, void *producer, uint16_t topic,
                       const struct model *m, uint32_t keep, struct err *e)
 {
-    uint64_t old = m->version > keep ? m->version - keep : 0;
-    uint64_t chunks = (m->body_bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
-    char key[KEY_ROOM];
-
-    if (!old)
-        return ST_OK;
-    for (uint64_t j = 0; j < chunks; j++) {
-        snprintf(key, sizeof key, "model/%" PRIu64 "/chunk/%" PRIu64, old, j);
-        TRY(send(br, producer, topic, key, (struct bytes){0}, e));
-    }
-    snprintf(key, sizeof key, "model/%" PRIu64 "/manifest", old);
-    return send(br, producer, topic, key, (struct bytes){0}, e);
+    return m->version > keep ? bury(br, producer, topic, m->version - keep, m->body_bytes, e)
+                             : ST_OK;
 }
 
 enum st model_send(const struct broker *br, void *producer, uint16_t topic, const struct model *m,
@@ -260,24 +264,69 @@ static enum st read_body(struct slot_reader *r, uint64_t version, struct model *
     return st;
 }
 
+static enum st find_model(struct slot_reader *r, const struct broker *br, void *b,
+                          const char *topic, struct found *f, struct err *e)
+{
+    TRY(find_models(r, br, b, topic, f, e));
+    if (!f->newest)
+        return fail(e, ST_BAD_CONFIG, "topic %s holds no model yet", topic);
+    if (!f->want)
+        f->want = f->newest;
+    if (!found_has(f, f->want))
+        return fail(e, ST_BAD_CONFIG,
+                    "topic %s has no model %" PRIu64 " (any more); the newest is %" PRIu64, topic,
+                    f->want, f->newest);
+    return ST_OK;
+}
+
 enum st model_read(const struct broker *br, void *b, const char *topic, uint64_t version,
                    struct model *m, struct err *e)
 {
     struct found f = {.want = version, .m = m};
     struct slot_reader r = {0};
-    enum st st = find_models(&r, br, b, topic, &f, e);
+    enum st st = find_model(&r, br, b, topic, &f, e);
 
-    if (!version)
-        version = f.newest;
-    if (st == ST_OK && !f.newest)
-        st = fail(e, ST_BAD_CONFIG, "topic %s holds no model yet", topic);
-    if (st == ST_OK && !found_has(&f, version))
-        st = fail(e, ST_BAD_CONFIG,
-                  "topic %s has no model %" PRIu64 " (any more); the newest is %" PRIu64, topic,
-                  version, f.newest);
     if (st == ST_OK)
-        st = read_body(&r, version, m, e);
+        st = read_body(&r, f.want, m, e);
     slot_reader_close(&r);
+    free(f.version);
+    return st;
+}
+
+static enum st remove_found(const struct broker *br, void *b, const char *topic,
+                            const struct found *f, struct err *e)
+{
+    void *p = calloc(1, br->producer_bytes);
+    enum st st = p ? br->producer_open(p, b, NULL, &topic, 1, e)
+                   : fail(e, ST_FATAL, "no memory to remove a model");
+
+    if (st == ST_OK)
+        st = bury(br, p, 0, f->want, f->m->body_bytes, e);
+    if (st == ST_OK)
+        st = br->producer_wait(p, REMOVE_WAIT_MS, e);
+    if (p)
+        br->producer_close(p);
+    free(p);
+    return st;
+}
+
+enum st model_remove(const struct broker *br, void *b, const char *topic, uint64_t version,
+                     struct err *e)
+{
+    struct found f = {.want = version, .m = model_new()};
+    struct slot_reader r = {0};
+    enum st st =
+        f.m ? find_model(&r, br, b, topic, &f, e) : fail(e, ST_FATAL, "no memory to read models");
+
+    slot_reader_close(&r);
+    if (st == ST_OK && f.want == f.newest)
+        st = fail(e, ST_BAD_CONFIG,
+                  "model %" PRIu64 " of topic %s is the newest and stays: its number tells the "
+                  "next one's",
+                  f.want, topic);
+    if (st == ST_OK)
+        st = remove_found(br, b, topic, &f, e);
+    model_free(f.m);
     free(f.version);
     return st;
 }

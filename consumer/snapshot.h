@@ -116,6 +116,11 @@ MUST enum st model_read(const struct broker *br, void *b, const char *topic, uin
 MUST enum st model_list(const struct broker *br, void *b, const char *topic,
                         void (*take)(void *arg, const struct model *m), void *arg, struct err *e);
 
+/* Tombstones for one version, outside of any transaction. ST_BAD_CONFIG: it is not there; or it is
+ * the newest, whose number tells the next one's. */
+MUST enum st model_remove(const struct broker *br, void *b, const char *topic, uint64_t version,
+                          struct err *e);
+
 /* Before a new owner publishes: the newest version in the topic into w->version (R4 holds for this
  * topic too). */
 MUST enum st snapshot_restore(struct worker *w, enum st (*meanwhile)(void *arg));

@@ -46,7 +46,8 @@ static enum st open_tables(struct worker *w)
     if (!w->compute_self || !w->b)
         return fail(w->err, ST_FATAL, "no memory to start");
     TRY(w->compute->open(w->compute_self, w->err));
-    struct broker_conf c = {.address = address, .props = &j->kafka, .queue_bytes = queue_bytes};
+    struct broker_conf c = {
+        .address = address, .props = &j->kafka, .queue_bytes = queue_bytes, .read_only = w->alone};
     return w->br->open(w->b, &c, w->err);
 }
 
@@ -64,7 +65,12 @@ static enum st open_topic(struct worker *w)
         return fail(w->err, ST_BAD_CONFIG,
                     "topic %s has %" PRIu32 " partitions, at most %d are supported", w->job->topic,
                     t.partitions, PARTITIONS_MAX);
-    w->partitions = t.partitions;
+    if (!w->alone)
+        w->partitions = t.partitions;
+    if (t.partitions < w->partitions)
+        return fail(w->err, ST_BAD_CONFIG,
+                    "topic %s has %" PRIu32 " partitions, %" PRIu32 " are to be read",
+                    w->job->topic, t.partitions, w->partitions);
     w->queue_bytes = queue_bytes + w->partitions * queue_bytes_partition;
     w->part = calloc(w->partitions, sizeof *w->part);
     w->rec = calloc(POLL_RECORDS_MAX, sizeof *w->rec);
@@ -306,26 +312,34 @@ static enum st open_store(struct worker *w, const char *dir)
     return checkpoint_identity(w->cp, w->br->cluster(w->b), w->job->name, w->err);
 }
 
-static enum st open_clients(struct worker *w)
+static enum st open_consumer(struct worker *w)
 {
-    const char *const topics[TOPICS] = {w->job->topic_params, w->job->topic_models,
-                                        w->job->topic_dead};
     struct consumer_conf c = {.topics = (const char *const[]){w->job->topic},
                               .topics_n = 1,
-                              .group = w->job->name,
-                              .instance = w->name,
+                              .group = w->alone ? NULL : w->job->name,
+                              .instance = w->alone ? NULL : w->name,
                               .queue_bytes = w->queue_bytes};
 
-    w->producer = calloc(1, w->br->producer_bytes);
     w->c = calloc(1, w->br->consumer_bytes);
-    if (!w->producer || !w->c)
+    if (!w->c)
         return fail(w->err, ST_FATAL, "no memory to start");
-    TRY(w->br->producer_open(w->producer, w->b, w->name, topics,
-                             w->job->bad_dead_letter ? TOPICS : TOPIC_DEAD, w->err));
     return w->br->consumer_open(w->c, w->b, &c, w->err);
 }
 
-enum st worker_open(struct worker *w, const struct job *job, const char *state_dir, struct err *e)
+static enum st open_producer(struct worker *w)
+{
+    const char *const topics[TOPICS] = {w->job->topic_params, w->job->topic_models,
+                                        w->job->topic_dead};
+
+    w->producer = calloc(1, w->br->producer_bytes);
+    if (!w->producer)
+        return fail(w->err, ST_FATAL, "no memory to start");
+    return w->br->producer_open(w->producer, w->b, w->name, topics,
+                                w->job->bad_dead_letter ? TOPICS : TOPIC_DEAD, w->err);
+}
+
+/* What learning takes; nothing of it is seen by others. */
+static enum st open_learning(struct worker *w, const struct job *job, struct err *e)
 {
     uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 
@@ -336,10 +350,26 @@ enum st worker_open(struct worker *w, const struct job *job, const char *state_d
     TRY(open_tables(w));
     TRY(open_topic(w));
     TRY(open_shape(w));
-    TRY(open_memory(w));
+    return open_memory(w);
+}
+
+enum st worker_open_alone(struct worker *w, const struct job *job, uint32_t partitions,
+                          struct err *e)
+{
+    w->alone = w->quiet = true;
+    w->until.kind = WHERE_LATEST; /* its partitions are given their ends */
+    w->partitions = partitions;
+    TRY(open_learning(w, job, e));
+    return open_consumer(w);
+}
+
+enum st worker_open(struct worker *w, const struct job *job, const char *state_dir, struct err *e)
+{
+    TRY(open_learning(w, job, e));
     TRY(open_store(w, state_dir));
     TRY(topics_ready(w));
-    TRY(open_clients(w));
+    TRY(open_producer(w));
+    TRY(open_consumer(w));
     trigger_start(&w->checkpoint, job->checkpoint, w);
     trigger_start(&w->publish, job->publish, w);
     trigger_start(&w->snapshot, job->snapshot, w);

@@ -125,6 +125,7 @@ struct worker {
     int64_t publish_ms;      /* how long it took */
     bool assigned;           /* the group has told what is ours, and it is restored */
     bool owner;              /* of partition 0: publishes snapshots */
+    bool alone;              /* reads only: no folder, no group, nothing is published */
     bool iterative;          /* partitions take something back from the view */
     int64_t asked_us;        /* when the group's offsets were last asked for the end of the job */
     uint64_t max_rows;       /* stop after so many; 0: no bound */
@@ -149,6 +150,10 @@ extern atomic_int worker_stop;
 /* worker.c: opens everything for a job and prints the memory plan. */
 MUST enum st worker_open(struct worker *w, const struct job *job, const char *state_dir,
                          struct err *e);
+/* The same for `partitions` of the topic, to read and learn but keep nothing: no folder, no group,
+ * no producer. Partitions are begun by the caller; checkpoint and publish must not be called. */
+MUST enum st worker_open_alone(struct worker *w, const struct job *job, uint32_t partitions,
+                               struct err *e);
 void worker_close(struct worker *w);
 MUST enum st partition_alloc(struct worker *w, struct partition *p);
 void partition_free(struct worker *w, struct partition *p);

@@ -71,6 +71,45 @@ static void list_line(void *arg, const struct model *m)
            m->body_bytes);
 }
 
+/* Which of the tensors of two versions differ; exit code 1: some do. */
+static enum st diff(struct session *s, uint64_t a, uint64_t b, int *code)
+{
+    struct model *other = calloc(1, sizeof *other);
+    enum st st = other ? model_read(s->br, s->b, s->job->topic_models, b, other, s->err)
+                       : fail(s->err, ST_FATAL, "no memory to read a model");
+
+    if (st == ST_OK)
+        st = session_model(s, a);
+    if (st == ST_OK)
+        *code = model_diff(&s->model, other, stdout) ? CLI_FAILED : CLI_DONE;
+    if (other)
+        model_fini(other);
+    free(other);
+    return st;
+}
+
+static enum st version_of(const char *word, uint64_t *version, struct err *e)
+{
+    char extra;
+
+    if (sscanf(word, "%20" SCNu64 "%c", version, &extra) == 1 && *version && *word != '-')
+        return ST_OK;
+    return fail(e, ST_BAD_CONFIG, "'%s' is no version: they count from 1 (millrace model ls)",
+                word);
+}
+
+static enum st run_versions(struct session *s, char **word, int *code)
+{
+    uint64_t v[2] = {0};
+    bool rm = !strcmp(word[0], "rm");
+
+    TRY(version_of(word[2], &v[0], s->err));
+    if (rm)
+        return model_remove(s->br, s->b, s->job->topic_models, v[0], s->err);
+    TRY(version_of(word[3], &v[1], s->err));
+    return diff(s, v[0], v[1], code);
+}
+
 static enum st run(struct session *s, const struct model_flags *f, const char *what)
 {
     if (!strcmp(what, "ls")) {
@@ -108,43 +147,71 @@ static struct job *job_of(const char *word, const struct model_flags *f, int *co
     return j;
 }
 
+static const struct word { /* what to do, and how many words it takes in all */
+    const char *name;
+    int argc;
+} words[] = {{"ls", 2},     {"show", 2}, {"get", 2}, {"export", 2},
+             {"verify", 2}, {"diff", 4}, {"rm", 3},  {NULL, 0}};
+
+/* A job file's job, for what reads records too. */
+static int verify(const char *word, const struct model_flags *f)
+{
+    int code;
+    struct job *j = cli_job(word, &f->set, &f->broker, &code);
+
+    if (j)
+        code = model_verify(j, f->version);
+    free(j);
+    return code;
+}
+
 static int model(const void *flags, int argc, char **argv)
 {
-    static const char *const words[] = {"ls", "show", "get", "export", NULL};
     const struct model_flags *f = flags;
+    const struct word *what = words;
     struct session *s;
     struct err e = {""};
     struct job *j;
-    uint32_t i = 0;
     enum st st;
     int code;
 
-    while (argc && words[i] && strcmp(argv[0], words[i]))
-        i++;
-    if (argc != 2 || !words[i]) {
-        fputs("millrace model: expected ls, show, get or export, then a job file or a job's name\n",
+    while (argc && what->name && strcmp(argv[0], what->name))
+        what++;
+    if (!what->name || argc != what->argc) {
+        fputs("millrace model: expected ls, show, get, export or verify and a job file or a job's "
+              "name; or diff JOB VERSION VERSION, rm JOB VERSION\n",
               stderr);
         return CLI_USAGE;
     }
+    if (!strcmp(what->name, "verify"))
+        return verify(argv[1], f);
     j = job_of(argv[1], f, &code);
     if (!j)
         return code;
     s = calloc(1, sizeof *s);
-    st = s ? session_broker(s, j, true, &e) : fail(&e, ST_FATAL, "no memory to start");
+    st = s ? session_broker(s, j, strcmp(what->name, "rm") != 0, &e)
+           : fail(&e, ST_FATAL, "no memory to start");
+    code = CLI_DONE;
     if (st == ST_OK)
-        st = run(s, f, words[i]);
+        st = argc > 2 ? run_versions(s, argv, &code) : run(s, f, what->name);
     if (s)
         session_close(s);
     free(s);
     free(j);
-    return st == ST_OK ? CLI_DONE : cli_fail(st, &e);
+    return st == ST_OK ? code : cli_fail(st, &e);
 }
 
-const struct verb verb_model = {"model",
-                                "ls|show|get|export JOB",
-                                "Models in the job's model topic.",
-                                model_flag,
-                                sizeof(struct model_flags),
-                                "JOB is a job file, or a job's name together with -b. get writes "
-                                "the safetensors file, export another form (--to).",
-                                model};
+const struct verb verb_model = {
+    "model",
+    "ls|show|get|export|verify JOB, diff JOB VERSION VERSION, rm JOB VERSION",
+    "Models in the job's model topic.",
+    model_flag,
+    sizeof(struct model_flags),
+    "JOB is a job file, or a job's name together with -b. get writes the safetensors file, export "
+    "another form (--to). verify (a job file) reads the records again that a model was made from, "
+    "makes it anew and compares: exit code 0 equal, 1 different, 7 it cannot be told, for records "
+    "are gone, or the same records need not make the same bits (staleness other than 0, "
+    "batch_linger). diff compares two versions: 0 equal, 1 different. rm removes one that is not "
+    "the "
+    "newest.",
+    model};

@@ -1,5 +1,5 @@
 /* The model topic: what is published is there once, whole, until it is retired. */
-#include "consumer/snapshot.h"
+#include "consumer/export.h"
 #include "tests/conform/support_mill.h"
 
 #include <math.h>
@@ -153,6 +153,76 @@ static void a_model_without_its_chunks_is_refused(void **state)
     free(b.body);
 }
 
+static void remove_is(uint64_t version, enum st st, const char *what)
+{
+    *err.text = 0;
+    assert_int_equal(model_remove(t, mill_broker(), "mill.models", version, &err), st);
+    if (!strstr(err.text, what))
+        fail_msg("no '%s' in '%s'", what, err.text);
+}
+
+static void a_removed_model_is_gone_and_its_number_is_not_given_again(void **state)
+{
+    (void)state;
+    mill_topic("data", 1);
+    for (uint64_t i = 0; i < 3; i++)
+        learn(i * 100, 100, NULL);
+    remove_is(2, ST_OK, "");
+    read_is(2, ST_BAD_CONFIG, "has no model 2 (any more); the newest is 3");
+    remove_is(2, ST_BAD_CONFIG, "has no model 2");
+    remove_is(3, ST_BAD_CONFIG, "model 3 of topic mill.models is the newest and stays");
+    read_is(1, ST_OK, "");
+    learn(300, 100, NULL);
+    read_is(0, ST_OK, "");
+    assert_int_equal(m->version, 4);
+}
+
+static uint32_t diff_is(const struct model *a, const struct model *b, const char *what)
+{
+    char text[2000];
+    FILE *f = fmemopen(text, sizeof text, "w");
+    uint32_t n;
+
+    assert_non_null(f);
+    n = model_diff(a, b, f);
+    fclose(f);
+    if (!strstr(text, what))
+        fail_msg("no '%s' in '%s'", what, text);
+    return n;
+}
+
+static void two_models_are_compared_byte_by_byte(void **state)
+{
+    struct model *b = calloc(1, sizeof *b);
+    uint64_t dim[4];
+
+    (void)state;
+    mill_topic("data", 1);
+    learn(0, 100, NULL);
+    read_is(1, ST_OK, "");
+    assert_non_null(b);
+    assert_int_equal(model_read(t, mill_broker(), "mill.models", 1, b, &err), ST_OK);
+    assert_int_equal(diff_is(m, b, "tensor w f32 [3, 1]: equal\n"), 0);
+    m->tensors.t[0].f32[1] = 1;
+    b->tensors.t[0].f32[1] = 3;
+    m->tensors.t[0].f32[2] = 0.0f;
+    b->tensors.t[0].f32[2] = -0.0f;
+    assert_int_equal(diff_is(m, b, "2 of 3 values differ, the most by 2; the first at [1, 0]: "),
+                     1);
+    b->measures.m[0].value += 1;
+    b->measures.n--;
+    assert_int_equal(diff_is(m, b, " and none\n"), 3);
+    memcpy(dim, b->tensors.t[0].d.dim, sizeof dim);
+    b->tensors.t[0].d.dim[1] = 7;
+    assert_int_equal(diff_is(m, b, "tensor w f32 [3, 1]: in the second it is f32 [3, 7]\n"), 3);
+    memcpy(b->tensors.t[0].d.dim, dim, sizeof dim);
+    b->tensors.t[0].d.name = "v";
+    assert_int_equal(diff_is(m, b, "tensor w f32 [3, 1]: in the first alone\n"), 4);
+    diff_is(m, b, "tensor v f32 [3, 1]: in the second alone\n");
+    model_fini(b);
+    free(b);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(int argc, char **argv)
@@ -163,6 +233,8 @@ int main(int argc, char **argv)
         TEST(a_topic_without_models_says_so),
         TEST(what_is_damaged_is_refused),
         TEST(a_model_without_its_chunks_is_refused),
+        TEST(a_removed_model_is_gone_and_its_number_is_not_given_again),
+        TEST(two_models_are_compared_byte_by_byte),
     };
 
     if (argc > 1)

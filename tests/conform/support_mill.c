@@ -5,11 +5,13 @@
 #include "consumer/broker_local.h"
 #include "consumer/cli.h"
 #include "consumer/snapshot.h"
+#include "consumer/verbs/verbs.h"
 #include "tests/temp.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #define OK(call) ok((call), #call, __LINE__)
 
@@ -280,6 +282,28 @@ void mill_trained(struct mill_run *r)
     mill_train(r);
     if (r->st != ST_OK)
         fail_msg("the job ended with %s: %s", st_name(r->st), r->err.text);
+}
+
+int mill_verify(const struct mill_run *r, uint64_t version, char *out, size_t room)
+{
+    struct job *j = calloc(1, sizeof *j);
+    int code, to = dup(STDOUT_FILENO);
+    FILE *f = tmpfile();
+
+    mill_close();
+    assert_true(j && f && to >= 0);
+    read_job(j, r);
+    fflush(stdout);
+    assert_true(dup2(fileno(f), STDOUT_FILENO) >= 0);
+    code = model_verify(j, version);
+    fflush(stdout);
+    assert_true(dup2(to, STDOUT_FILENO) >= 0);
+    close(to);
+    rewind(f);
+    out[fread(out, 1, room - 1, f)] = 0;
+    fclose(f);
+    free(j);
+    return code;
 }
 
 /* ---- what it left ---- */

@@ -76,6 +76,10 @@ void mill_train(struct mill_run *r);
 /* The same, and it has to end well. */
 void mill_trained(struct mill_run *r);
 
+/* millrace model verify of that version (0: the latest) of r's job, by another process's means: the
+ * exit code; what it said on stdout is in out[room]. */
+int mill_verify(const struct mill_run *r, uint64_t version, char *out, size_t room);
+
 bool mill_state(const char *folder, uint32_t partition, struct mill_part *out);
 bool mill_slot(const char *job, uint32_t partition, struct mill_part *out);
 /* A tensor of a state, found by the manifest alone: its bytes, NULL if there is none. Free it. */
