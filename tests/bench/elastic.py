@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """What a team costs and brings, on a real broker: bytes of the parameter topic as a share of the
-data's, at defaults; a compute-bound job (k-means, 1,000 centres of 784 numbers, random rows)
-by one worker and by two, in turn, each from its first record to its last; and what `staleness: 2`
-and 0 cost against async: three workers, each of another speed (10,000 to 100,000 rows a second,
-tests/tools/throttle.c) every half second, and two at full speed.
+data's, at defaults, and of the demo's softmax at defaults and in step; a compute-bound job
+(k-means, 1,000 centres of 784 numbers, random rows) by one worker and by two, in turn, each from
+its first record to its last; and what `staleness: 2` and 0 cost against async: three workers, each
+of another speed (10,000 to 100,000 rows a second, tests/tools/throttle.c) every half second, and
+two at full speed.
 
 usage: elastic.py [ROWS (10000000)] [PAIRS (3)]     $MILLRACE_BUILD: folder of the programs (build)
 """
@@ -28,6 +29,14 @@ topic: rows
 algo: linear
 input: {schema: rows.avsc}
 options: {loss: logistic}
+"""
+PICTURES = "/usr/share/datasets/fashion-mnist"
+CLOTHES = """job: {job}
+topic: images
+algo: linear
+input: {{schema: images.avsc}}
+options: {{loss: softmax, classes: 10, learning_rate: [0.05, 0.1, 0.2]}}
+staleness: {staleness}
 """
 STEPS = """job: {job}
 topic: steps
@@ -87,6 +96,26 @@ def share(broker, rows):
           f"28 numbers): {params / data:.2%}", flush=True)
 
 
+def clothes(broker):
+    """The records as `millrace demo` makes them; its job at default intervals."""
+    if not os.path.isdir(PICTURES):
+        print("parameter topic of the demo: skipped, for dataset-fashion-mnist is not installed")
+        return
+    subprocess.run([f"{BUILD}/millrace", "load", "-b", broker.bootstrap, "-t", "images",
+                    "--format", "idx", "--partitions", str(PARTITIONS), "--label",
+                    f"{PICTURES}/train-labels-idx1-ubyte.gz",
+                    f"{PICTURES}/train-images-idx3-ubyte.gz"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    data = log_bytes(broker, "images")
+    for staleness in ("async", 0):
+        job = f"clothes-{staleness}"
+        train(broker.bootstrap,
+              write(f"{job}.yaml", CLOTHES.format(job=job, staleness=staleness)))
+        params = log_bytes(broker, f"{job}.params")
+        print(f"parameter topic of the demo's softmax, staleness {staleness}: {params / 1e6:.1f} "
+              f"MB for {data / 1e6:.0f} MB of pictures: {params / data:.1%}", flush=True)
+
+
 def points(broker):
     g = random.Random(1)
     lines = [",".join(f"x{j}" for j in range(D))]
@@ -125,6 +154,7 @@ def main():
         os.chdir(folder)
         if rows:
             share(broker, rows)
+            clothes(broker)
         steps(broker, pairs)
         points(broker)
         ratios = []
