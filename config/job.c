@@ -61,7 +61,7 @@ static const struct opt job_keys[] = {
      "same bits.",
      NULL},
     {"epochs", OPT_U32, AT(epochs), "1", 1, 1000, NULL,
-     "Passes over [begin, end) of a bounded job.", NULL},
+     "Passes over what is there at the first start; 1: one, which need not end.", NULL},
     {"retention_gap", OPT_ENUM, offsetof(struct words, gap), 0, "fail", 0, 0, gap_words,
      "What to do when records were removed before they could be read.", NULL},
     {"state_dir", OPT_STR, AT(state_dir), "", 0, 0, NULL,

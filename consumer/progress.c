@@ -18,6 +18,10 @@ void figures_add(struct figures *sum, const struct figures *f)
     sum->lag += f->lag;
     sum->todo += f->todo;
     sum->state_bytes += f->state_bytes;
+    if (f->epoch && (!sum->epoch || f->epoch < sum->epoch))
+        sum->epoch = f->epoch;
+    if (f->epochs > sum->epochs)
+        sum->epochs = f->epochs;
     if (!(f->weight > 0))
         return;
     sum->model = !(sum->weight > 0) ? f->model : sum->model == f->model ? f->model : 0;
@@ -32,8 +36,10 @@ void figures_add(struct figures *sum, const struct figures *f)
 /* Of the packed model that is best on most rows: the first partition's choice. */
 static void figures_read(const struct worker *w, struct figures *f)
 {
-    *f = (struct figures){
-        .rows = w->rows, .state_bytes = (double)w->declared.bytes * w->owned, .kind = w->shape.out};
+    *f = (struct figures){.rows = w->rows,
+                          .state_bytes = (double)w->declared.bytes * w->owned,
+                          .kind = w->shape.out,
+                          .epochs = w->job->epochs};
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct partition *p = &w->part[i];
         struct metric m;
@@ -45,7 +51,10 @@ static void figures_read(const struct worker *w, struct figures *f)
         if (p->phase == PHASE_RUNNING && p->high > p->next)
             f->lag += (double)(p->high - p->next);
         if (p->phase == PHASE_RUNNING && p->m.end != INT64_MAX)
-            f->todo += (double)(p->m.end - p->next);
+            f->todo += (double)(p->m.end - p->next) +
+                       (double)(p->m.epochs - 1 - p->m.pos.epoch) * (double)(p->m.end - p->m.begin);
+        if (!f->epoch || p->m.pos.epoch < f->epoch)
+            f->epoch = p->m.pos.epoch + 1;
         m = metrics_read(&p->state, &w->shape, f->model - 1, false);
         if (!(m.weight > 0))
             continue;
@@ -98,7 +107,7 @@ void progress_print(struct progress *p, const struct figures *f, bool last, FILE
     int64_t now = clock_mono_us();
     double elapsed = (double)(now - p->start_us) / 1e6, since = (double)(now - p->line_us) / 1e6;
     double rate = since > 0 ? (double)(f->rows - p->line_rows) / since : 0;
-    char t1[24], t2[24], t3[24], t4[24], model[24] = "-";
+    char t1[24], t2[24], t3[24], t4[24], model[24] = "-", epoch[24] = "-";
 
     if (!(f->weight > 0))
         return;
@@ -109,12 +118,14 @@ void progress_print(struct progress *p, const struct figures *f, bool last, FILE
         rate = (double)f->rows / elapsed;
     if (f->model)
         snprintf(model, sizeof model, "%" PRIu32, f->model);
+    if (f->epoch)
+        snprintf(epoch, sizeof epoch, "%" PRIu32 "/%" PRIu32, f->epoch, f->epochs);
     if (p->lines++ % HEADER_EVERY == 0)
-        fprintf(to, "%12s %10s %10s %10s %10s %6s %10s %10s %9s %9s %9s\n", "rows", "loss",
-                "loss_last", measure_name(f->kind), "no_skill", "model", "rows/s", "lag",
+        fprintf(to, "%12s %7s %10s %10s %10s %10s %6s %10s %10s %9s %9s %9s\n", "rows", "epoch",
+                "loss", "loss_last", measure_name(f->kind), "no_skill", "model", "rows/s", "lag",
                 "state_MB", "elapsed", "left");
-    fprintf(to, "%12" PRIu64 " %10.6f %10.6f %10s %10s %6s %10.0f %10.0f %9.1f %9s %9s\n", f->rows,
-            f->loss / f->weight, f->recent_loss / f->weight,
+    fprintf(to, "%12" PRIu64 " %7s %10.6f %10.6f %10s %10s %6s %10.0f %10.0f %9.1f %9s %9s\n",
+            f->rows, epoch, f->loss / f->weight, f->recent_loss / f->weight,
             value_text(f->measure / f->weight, 4, t3), value_text(f->no_skill / f->weight, 6, t4),
             model, rate, f->lag, f->state_bytes / 1e6, time_text(elapsed, t1, sizeof t1),
             time_text(rate > 0 ? f->todo / rate : -1, t2, sizeof t2));

@@ -22,6 +22,8 @@ struct figures {
     double state_bytes;
     uint32_t model; /* 1, 2, ...: the packed model that these are of; 0: several */
     uint32_t kind;  /* of measure: enum out_kind */
+    uint32_t epoch; /* 1, 2, ...: that the slowest partition is in; 0: there is none */
+    uint32_t epochs;
 };
 
 void figures_add(struct figures *sum, const struct figures *f);

@@ -182,6 +182,8 @@ static enum st open_shape(struct worker *w)
             w->err, ST_BAD_CONFIG,
             "algorithm %s counts a record that it sees again twice: epochs must be 1, not %" PRIu32,
             w->algo->name, w->job->epochs);
+    if (w->job->epochs > 1 && !worker_bounded(w))
+        w->until.kind = WHERE_LATEST; /* what is read again has to have an end */
     if (sh->classes)
         w->codec->label_limit(w->codec_self, sh->classes);
     w->fingerprint = fingerprint(w);

@@ -52,7 +52,9 @@ static const struct flag train_flag[] = {
     {0,
      false,
      {"epochs", OPT_U32, offsetof(struct train_flags, epochs), 0, "0", 0, 1000, NULL,
-      "Passes over the data, instead of the job file's 'epochs'; 0: as there.", NULL},
+      "Passes over the data, instead of the job file's 'epochs'; 0: as there. Several imply "
+      "--until-end.",
+      NULL},
      NULL},
     {0,
      false,

@@ -171,6 +171,42 @@ static void epochs_in_pieces_are_the_epochs_in_one(void **state)
     }
 }
 
+/* Records come in all the time, also while it is down: its end stays where it was at its start. */
+static void epochs_over_a_live_topic_are_those_over_a_frozen_copy(void **state)
+{
+    struct mill_run live = {.name = "live",
+                            .set = {"epochs=3", "staleness=0"},
+                            .unbounded = true, /* to which the epochs give an end */
+                            .live = 20,
+                            .poll_max = 500,
+                            .max_rows = 9000};
+    struct mill_part want[2], got;
+
+    (void)state;
+    mill_topic("data", 2);
+    mill_put(0, 0, 2 * BLOCK + 77);
+    mill_put(1, 0, BLOCK);
+    do
+        mill_trained(&live);
+    while (live.rows);
+    for (uint32_t p = 0; p < 2; p++) {
+        assert_true(mill_slot("live", p, &want[p]));
+        assert_int_equal(want[p].flags, SLOT_DONE);
+        assert_int_equal(want[p].pos.epoch, 2);
+        assert_int_equal(want[p].trained, 3 * want[p].end);
+        assert_true(mill_count("data", p) > (uint64_t)want[p].end + 1000);
+    }
+    mill_delete("data");
+    mill_topic("data", 2);
+    for (uint32_t p = 0; p < 2; p++)
+        mill_put(p, 0, (uint64_t)want[p].end);
+    mill_trained(&(struct mill_run){.name = "frozen", .set = {"epochs=3", "staleness=0"}});
+    for (uint32_t p = 0; p < 2; p++) {
+        assert_true(mill_slot("frozen", p, &got));
+        assert_int_equal(got.digest, want[p].digest);
+    }
+}
+
 static void what_counts_a_record_twice_refuses_epochs(void **state)
 {
     struct mill_run r = {.job = mill_kmeans, .set = {"epochs=2"}};
@@ -532,6 +568,7 @@ int main(int argc, char **argv)
         TEST(records_behind_the_end_show_that_it_is_reached),
         TEST(epochs_are_as_many_passes),
         TEST(epochs_in_pieces_are_the_epochs_in_one),
+        TEST(epochs_over_a_live_topic_are_those_over_a_frozen_copy),
         TEST(what_counts_a_record_twice_refuses_epochs),
         TEST(without_an_end_only_full_blocks_are_learned_unless_they_linger),
         TEST(an_unbounded_job_may_be_given_an_end),

@@ -166,6 +166,7 @@ void mill_trim(uint32_t partition, int64_t before)
 static struct {
     struct mill_run *r;
     uint32_t idle;
+    int32_t partitions;
     struct broker table; /* broker_local, with a hand on what a run wants to disturb */
 } hooked;
 
@@ -175,6 +176,12 @@ static enum st hooked_poll(void *c, struct record *out, uint32_t max, int timeou
     uint32_t most = hooked.r->poll_max;
 
     TRY(t->consumer_poll(c, out, most && most < max ? most : max, timeout_ms, n, e));
+    for (int32_t i = 0; hooked.r->live && i < hooked.partitions; i++) {
+        int64_t low, high;
+
+        TRY(t->watermarks(broker, "data", i, true, &low, &high, e));
+        mill_put((uint32_t)i, (uint64_t)high, hooked.r->live);
+    }
     hooked.r->polls++;
     hooked.idle = *n ? 0 : hooked.idle + 1;
     if ((hooked.r->unbounded || hooked.r->impatient) && hooked.idle >= IDLE_POLLS)
@@ -254,6 +261,7 @@ void mill_train(struct mill_run *r)
     if (r->st == ST_OK) {
         hooked.r = r;
         hooked.idle = 0;
+        hooked.partitions = (int32_t)w->partitions;
         hooked.table = *w->br;
         hooked.table.consumer_poll = hooked_poll;
         hooked.table.producer_commit = hooked_commit;
@@ -264,7 +272,9 @@ void mill_train(struct mill_run *r)
         w->br = &hooked.table;
         if (r->opened)
             r->opened(w);
+        broker = w->b;
         r->st = pipeline_run(w);
+        broker = NULL; /* the worker closes it */
     }
     r->rows = w->rows;
     r->records = w->records;

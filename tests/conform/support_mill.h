@@ -27,6 +27,7 @@ struct mill_run {              /* how a worker runs; all zero: once through the 
     uint32_t mine;             /* bits of the partitions that the group gives it; 0: all */
     const char *from, *until;  /* as in the flags; NULL: not given, to the end */
     uint64_t max_rows;
+    uint32_t live;                    /* records that come into each partition with every poll */
     uint32_t poll_max;                /* records of one poll; 0: as many as there are */
     uint32_t commits_fail;            /* so many commits of transactions fail at first, */
     enum st commit_st;                /* with this status */

@@ -42,7 +42,7 @@ def pid_of(t, worker):
 
 def rows(t):
     """As the table said last."""
-    return int(([0] + re.findall(r"^ +(\d+) +\d+\.\d{6} ", t.text, re.M))[-1])
+    return int(([0] + re.findall(r"^ +(\d+) +[-\d/]+ +\d+\.\d{6} ", t.text, re.M))[-1])
 
 
 def owned(t):
