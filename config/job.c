@@ -18,7 +18,7 @@ static const char *const
 
 /* Enumerations are read into words of their own and then turned into the job's flags. */
 struct words {
-    uint32_t bad_to, gap, device, backend;
+    uint32_t bad_to, gap, recreated, device, backend;
 };
 
 static const struct opt job_keys[] = {
@@ -37,8 +37,7 @@ static const struct opt job_keys[] = {
      "record.",
      NULL},
     {"input.label", OPT_STR, AT(input.label), "label", 0, 0, NULL, "Field with the label.", NULL},
-    {"input.weight", OPT_STR, AT(input.weight), "", 0, 0, NULL, "Field with the weight of a row.",
-     NULL},
+    {"input.weight", OPT_STR, AT(input.weight), "", 0, 0, NULL, "Field with a row's weight.", NULL},
     {"input.key", OPT_STR, AT(input.key), "", 0, 0, NULL,
      "Field that names the series or user of a row; empty: the record's key.", NULL},
     {"input.time", OPT_STR, AT(input.time), "", 0, 0, NULL,
@@ -57,13 +56,13 @@ static const struct opt job_keys[] = {
     {"snapshot.keep", OPT_U32, AT(models_keep), "100", 1, 1e6, NULL,
      "Snapshots kept in the model topic.", NULL},
     {"batch_linger", OPT_MS, AT(batch_linger_ms), "0", 0, 0, NULL,
-     "Learn a partial block after this time without new records; 0: never, and a replay makes the "
-     "same bits.",
-     NULL},
+     "Learn a partial block after so long without records; 0: never, and replays are equal.", NULL},
     {"epochs", OPT_U32, AT(epochs), "1", 1, 1000, NULL,
      "Passes over what is there at the first start; 1: one, which need not end.", NULL},
     {"retention_gap", OPT_ENUM, offsetof(struct words, gap), 0, "fail", 0, 0, gap_words,
      "What to do when records were removed before they could be read.", NULL},
+    {"topic_recreated", OPT_ENUM, offsetof(struct words, recreated), 0, "fail", 0, 0, gap_words,
+     "Where the topic was deleted and made anew: fail, or go on with its first record.", NULL},
     {"state_dir", OPT_STR, AT(state_dir), "", 0, 0, NULL,
      "Folder for local state, one folder per worker in it; empty: JOB.state beside the job file.",
      NULL},
@@ -540,6 +539,7 @@ static void complete(struct reader *r)
     beside(r->file, j->broker, sizeof j->broker, "local:");
     j->bad_dead_letter = r->words.bad_to == 1;
     j->gap_continue = r->words.gap == 1;
+    j->recreated_continue = r->words.recreated == 1;
     snprintf(j->device, sizeof j->device, "%s", device_words[r->words.device]);
     snprintf(j->backend, sizeof j->backend, "%s", backend_words[r->words.backend]);
     if (strcmp(j->broker, "kafka") && strncmp(j->broker, "local:", 6))

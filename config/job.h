@@ -75,6 +75,7 @@ struct job {
     double bad_limit;         /* share of records, 0 .. 1; reached only after 100 records */
     uint64_t bad_limit_count; /* or a number; 0: the share counts */
     bool gap_continue;        /* retention_gap: fail | continue */
+    bool recreated_continue;  /* topic_recreated: fail | continue */
     char state_dir[4096];
     char topic_params[NAME_MAX_BYTES], topic_models[NAME_MAX_BYTES], topic_dead[NAME_MAX_BYTES];
     char device[16];  /* auto | cpu | cuda; in this build auto means cpu */

@@ -34,6 +34,8 @@ enum record_kind {
     REC_ERROR  /* of one partition or all (-1); reason is one of enum broker_error */
 };
 
+/* TOPIC_GONE: a topic was not there a moment ago; by now it may be again, with other records. To a
+ * member of a group nothing is handed out with or after it that is not of the topic as it was. */
 enum broker_error { BROKER_ERR_TOPIC_GONE = 1, BROKER_ERR_OTHER };
 
 struct record { /* borrowed until the next consumer_poll */
@@ -66,6 +68,7 @@ struct consumer_conf {
     bool read_uncommitted;        /* default read_committed */
     uint32_t wait_ms;     /* longest wait of the broker for new data (fetch.wait.max.ms); 0: 50 */
     uint64_t queue_bytes; /* 0: broker_conf's */
+    uint32_t fetch_bytes; /* of one partition in one answer, at least a record; 0: by queue_bytes */
 };
 
 struct start { /* where to read on; offset -2: earliest, -1: end */
@@ -99,6 +102,7 @@ struct offset_commit {
 struct broker {
     const char *name, *summary;
     size_t broker_bytes, consumer_bytes, producer_bytes;
+    bool silent; /* may read on in a topic that was made anew as if it were the one before */
 
     /* Connects and proves it: the cluster answered. */
     MUST enum st (*open)(void *b, const struct broker_conf *c, struct err *e);

@@ -469,6 +469,7 @@ const struct broker broker_kafka = {
     .broker_bytes = sizeof(struct kafka),
     .consumer_bytes = sizeof(struct kafka_consumer),
     .producer_bytes = sizeof(struct kafka_producer),
+    .silent = true,
     .open = kafka_open,
     .close = kafka_close,
     .memory_bytes = kafka_memory,

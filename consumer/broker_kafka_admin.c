@@ -238,6 +238,16 @@ enum st kafka_topic_delete(void *self, const char *name, struct err *e)
     return st == ST_OK ? until_partitions(b, name, 0, e) : st;
 }
 
+static bool has_partitions(struct kafka *b, const char *name, uint32_t total)
+{
+    int32_t replication;
+    struct err e;
+    uint32_t n = 0;
+    enum st st = partitions_of(b, name, &n, &replication, &e);
+
+    return (st == ST_OK || st == ST_AGAIN) && n == total; /* a leader may be missing yet */
+}
+
 enum st kafka_partitions_add(void *self, const char *name, uint32_t total, struct err *e)
 {
     struct kafka *b = self;
@@ -261,6 +271,8 @@ enum st kafka_partitions_add(void *self, const char *name, uint32_t total, struc
         st = topic_result(&a, r, n, RD_KAFKA_RESP_ERR_NO_ERROR, what, e);
     }
     ask_end(&a);
+    if (st == ST_BAD_CONFIG && has_partitions(b, name, total)) /* somebody else was first */
+        return ST_OK;
     return st == ST_OK ? until_partitions(b, name, total, e) : st;
 }
 

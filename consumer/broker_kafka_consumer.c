@@ -38,7 +38,7 @@ static uint64_t within(uint64_t low, uint64_t x, uint64_t high)
 /* Half of the bytes for values, half for librdkafka's own beside them. One answer of a broker is an
  * eighth of the values, since the limits are looked at between answers only; not below what a
  * default topic takes as its largest record. Bounds are librdkafka's. */
-static struct sizes queue_sizes(uint64_t bytes)
+static struct sizes queue_sizes(uint64_t bytes, uint32_t fetch_partition)
 {
     uint64_t values = within(1 << 20, bytes / 2, (uint64_t)2097151 << 10);
     uint64_t messages = within(1000, bytes / 2 / MESSAGE_OVERHEAD, 10000000);
@@ -49,7 +49,8 @@ static struct sizes queue_sizes(uint64_t bytes)
     snprintf(s.messages, sizeof s.messages, "%llu", (unsigned long long)messages);
     snprintf(s.values_kib, sizeof s.values_kib, "%llu", (unsigned long long)(values >> 10));
     snprintf(s.fetch, sizeof s.fetch, "%llu", (unsigned long long)fetch);
-    snprintf(s.fetch_partition, sizeof s.fetch_partition, "%llu", (unsigned long long)fetch);
+    snprintf(s.fetch_partition, sizeof s.fetch_partition, "%llu",
+             (unsigned long long)(fetch_partition ? fetch_partition : fetch));
     return s;
 }
 
@@ -99,7 +100,8 @@ enum st kafka_consumer_open(void *self, void *broker, const struct consumer_conf
 {
     struct kafka_consumer *c = self;
     struct kafka *b = broker;
-    struct sizes size = queue_sizes(conf->queue_bytes ? conf->queue_bytes : b->queue_bytes);
+    struct sizes size =
+        queue_sizes(conf->queue_bytes ? conf->queue_bytes : b->queue_bytes, conf->fetch_bytes);
     char wait[16];
     const struct kafka_setting more[9] = {
         {"?fetch.wait.max.ms", wait},
@@ -227,8 +229,8 @@ static enum st error_record(struct kafka_consumer *c, const rd_kafka_message_t *
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-        r->kind = REC_ERROR;
-        r->reason = BROKER_ERR_TOPIC_GONE;
+        c->notes.topic_gone = true;
+        *keep = false;
         return ST_OK;
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
@@ -305,8 +307,10 @@ static enum st after_poll(struct kafka_consumer *c, struct record *out, uint32_t
         log_line(LOG_WARN, "no broker is reachable, trying on", "broker=%s last=\"%s\"",
                  c->b->address, c->notes.trouble);
     c->notes.down = false;
-    if (!c->notes.topic_gone || *n == max)
+    if (!c->notes.topic_gone || (*n == max && !c->grouped))
         return ST_OK;
+    if (c->grouped)
+        *n = 0; /* what came with it may be another topic's */
     out[(*n)++] = (struct record){.kind = REC_ERROR,
                                   .partition = -1,
                                   .offset = -1,

@@ -186,6 +186,7 @@ enum st kafka_produce(void *self, uint16_t topic, int32_t partition, struct byte
     size_t n = 0;
     rd_kafka_error_t *error;
     rd_kafka_resp_err_t code;
+    bool asked = false;
 
     CHECK(topic < p->topics_n && headers <= HEADERS_MAX);
     CHECK(!*p->id == !p->in_transaction);
@@ -209,6 +210,11 @@ enum st kafka_produce(void *self, uint16_t topic, int32_t partition, struct byte
         if (code == RD_KAFKA_RESP_ERR__STATE && !rd_kafka_fatal_error(p->rk, NULL, 0))
             return fail(e, ST_AGAIN, "the transaction of '%s' has failed: %s", p->id,
                         p->failed_text);
+        if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION && !asked) { /* it may have been added */
+            TRY(know_topics(p, e));
+            asked = true;
+            continue;
+        }
         if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL)
             return kafka_fail(e, p->b, code, NULL, "record of %zu bytes to topic '%s' [%d]",
                               key.n + value.n, rd_kafka_topic_name(p->topic[topic]), partition);

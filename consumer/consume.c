@@ -6,8 +6,10 @@
 #include "consumer/worker.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 enum { POLL_MS = 100, WAIT_POLL_MS = 2 };
+enum { LOOK_US = 1000000, GONE_US = 3000000 }; /* how often, how long to look for a topic */
 
 uint64_t record_fingerprint(const struct record *r)
 {
@@ -27,11 +29,8 @@ static void forget_records(struct worker *w)
     for (uint32_t i = 0; i < w->recs; i++) {
         struct partition *p = w->rec[i].partition < 0 ? NULL : &w->part[w->rec[i].partition];
 
-        if (!p || !p->last)
-            continue;
-        p->last_offset = p->last->offset;
-        p->last_fingerprint = record_fingerprint(p->last);
-        p->last = NULL;
+        if (p)
+            partition_last(w, p);
     }
     w->recs = w->rec_at = 0;
 }
@@ -44,6 +43,82 @@ void worker_disown(struct worker *w)
     }
     w->owned = w->running = w->done = w->stopped = 0;
     w->owner = w->assigned = false;
+    w->known.offset = -1;
+}
+
+void topic_doubted(struct worker *w)
+{
+    w->take_up_us = clock_mono_us() + LOOK_US;
+}
+
+enum st unless_gone(struct worker *w, enum st st)
+{
+    struct topic_info t;
+    struct err e;
+
+    if (st != ST_BAD_CONFIG || w->br->topic(w->b, w->job->topic, &t, &e) != ST_OK || t.exists)
+        return st;
+    topic_doubted(w);
+    return fail(w->err, ST_REVOKED, "topic %s was deleted while it was read", w->job->topic);
+}
+
+/* The topic as it is now: *there as the group has assigned it. Where it is not, it may come back; a
+ * broker that has just started may not know it yet, nor who leads it. */
+static enum st look_at_topic(struct worker *w, bool *there)
+{
+    uint32_t least = w->listed && w->list_n ? (uint32_t)w->list[w->list_n - 1].partition + 1 : 0;
+    int64_t now = clock_mono_us();
+    struct topic_info t;
+    enum st st = w->br->topic(w->b, w->job->topic, &t, w->err);
+
+    *there = st == ST_OK && t.exists && t.partitions >= least;
+    if (st == ST_OK && !t.exists && !w->gone_us) {
+        w->gone_us = now;
+        log_line(LOG_WARN, "the topic is not there", "topic=%s", w->job->topic);
+    }
+    if (st == ST_OK && !t.exists && !w->job->recreated_continue && now - w->gone_us >= GONE_US)
+        return fail(w->err, ST_BAD_CONFIG,
+                    "topic %s is gone (deleted or re-created) while it was read. Reset the job, or "
+                    "give it a new name; with 'topic_recreated: continue' it waits for another "
+                    "topic of that name, and goes on with its first record",
+                    w->job->topic);
+    if (*there)
+        w->gone_us = 0;
+    if (*there && t.partitions != w->partitions)
+        return worker_resize(w);
+    return st == ST_AGAIN ? ST_OK : st;
+}
+
+/* What the group has assigned is restored, if the topic is there. */
+static enum st take_up(struct worker *w)
+{
+    bool there;
+    enum st st;
+
+    w->take_up_us = 0;
+    TRY(look_at_topic(w, &there));
+    if (!there)
+        topic_doubted(w);
+    if (!there || !w->listed)
+        return ST_OK;
+    st = unless_gone(w, restore_partitions(w, w->list, w->list_n));
+    if (st == ST_OK) {
+        w->assigned = true;
+        return follow_assign(w);
+    }
+    if (st != ST_REVOKED)
+        return st;
+    worker_disown(w); /* the group moved on: the next poll says how */
+    return ST_OK;
+}
+
+/* What is assigned is void. Where the topic is why, nothing more comes from the group. */
+static enum st let_go(struct worker *w)
+{
+    worker_disown(w);
+    topic_doubted(w);
+    w->listed = false;
+    return w->br->consumer_assign(w->c, NULL, 0, w->err);
 }
 
 static enum st group_moved(struct worker *w, enum group_event ev, const struct start *list,
@@ -58,32 +133,22 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
             log_line(LOG_INFO, "waiting as a spare: more workers than partitions",
                      "partitions=%" PRIu32, w->partitions);
         worker_disown(w);
-        if (n && (uint32_t)list[n - 1].partition >= w->partitions)
-            return fail(w->err, ST_FATAL,
-                        "topic %s has more partitions than the %" PRIu32
-                        " it had at start: start the worker again, it will take them in",
-                        w->job->topic, w->partitions);
-        st = restore_partitions(w, list, n);
-        if (st == ST_OK) {
-            w->assigned = true;
-            return follow_assign(w);
-        }
-        if (st != ST_REVOKED)
-            return st;
-        worker_disown(w); /* the group moved on: the next poll says how */
-        return ST_OK;
+        CHECK(n <= PARTITIONS_MAX);
+        memcpy(w->list, list, n * sizeof *list);
+        w->list_n = n;
+        w->listed = true;
+        return take_up(w);
     case GROUP_REVOKED:
         log_line(LOG_INFO, "partitions revoked", "count=%" PRIu32, n);
-        TRY(checkpoint(w, true));
-        st = publish_end(w, publish(w, false));
+        st = checkpoint(w, true);
+        if (st == ST_OK)
+            st = publish_end(w, publish(w, false));
         if (st != ST_OK && st != ST_AGAIN && st != ST_REVOKED)
             return st;
-        worker_disown(w);
-        return w->br->consumer_assign(w->c, NULL, 0, w->err);
+        return let_go(w);
     case GROUP_LOST:
         log_line(LOG_WARN, "partitions lost: dropping their states", "count=%" PRIu32, n);
-        worker_disown(w);
-        return w->br->consumer_assign(w->c, NULL, 0, w->err);
+        return let_go(w);
     case GROUP_FENCED:
         return fail(w->err, ST_FATAL,
                     "another worker uses the name '%s': it has taken over, this one leaves",
@@ -110,6 +175,8 @@ enum st consume(struct worker *w)
     uint32_t n;
 
     forget_records(w);
+    if (w->take_up_us && clock_mono_us() >= w->take_up_us)
+        TRY(take_up(w));
     TRY(w->br->consumer_poll(w->c, w->rec, POLL_RECORDS_MAX, any_waits(w) ? WAIT_POLL_MS : POLL_MS,
                              &w->recs, w->err));
     if (w->recs && !w->first_us)
@@ -155,11 +222,45 @@ static void start_running(struct worker *w, struct partition *p, bool checked)
     CHECK(p->phase == PHASE_CHECKING);
     p->phase = PHASE_RUNNING;
     w->running++;
-    if (!checked)
+    if (checked)
+        guard_by(w, p);
+    else
         log_line(LOG_WARN,
                  "the last trained record is gone (compaction or retention), so nothing shows that "
                  "this is still the same topic",
                  "partition=%" PRIu32 " offset=%" PRId64, p->p, p->m.last_offset);
+}
+
+/* Reading goes on elsewhere: what was fetched before is void. */
+static enum st read_anew(struct worker *w)
+{
+    w->recs = w->recs ? w->rec_at + 1 : 0;
+    return consume_positions(w);
+}
+
+/* The topic is another one than this state was trained on: its records are a new run. */
+static enum st new_run(struct worker *w, struct partition *p)
+{
+    struct lineage l = {.run = p->m.pos.run + 1, .kind = LINEAGE_RESET};
+    int64_t end;
+
+    CHECK(p->next == p->m.pos.offset && !p->block.records);
+    TRY(w->br->watermarks(w->b, w->job->topic, (int32_t)p->p, false, &l.begin, &end, w->err));
+    TRY(range_end(w, p->p, &end));
+    l.end = l.begin;
+    TRY(lineage_add(&p->m, l, w->err));
+    log_line(LOG_WARN, "another topic of this name: going on with its first record",
+             "topic=%s partition=%" PRIu32 " before=%" PRId64 " run=%" PRIu32 " offset=%" PRId64,
+             w->job->topic, p->p, p->next, l.run, l.begin);
+    p->m.pos = (struct position){l.run, 0, l.begin};
+    p->m.begin = p->next = l.begin;
+    p->m.end = end > l.begin ? end : l.begin;
+    p->m.last_offset = p->last_offset = w->known.offset = -1;
+    *partition_batches(p) = 0;
+    p->moved = true;
+    w->running += p->phase == PHASE_CHECKING;
+    p->phase = PHASE_RUNNING;
+    return read_anew(w);
 }
 
 /* The first record after a restore should be the last one trained: then the topic is the one we
@@ -167,47 +268,67 @@ static void start_running(struct worker *w, struct partition *p, bool checked)
 static enum st resume_check(struct worker *w, struct partition *p, const struct record *r)
 {
     if (r->offset <= p->m.last_offset && record_fingerprint(r) != p->m.last_fingerprint)
-        return fail(w->err, ST_BAD_CONFIG,
-                    "topic %s partition %" PRIu32 ": the record at offset %" PRId64
-                    " is not the one this state was trained on: the topic was re-created or "
-                    "truncated. Reset the job, or give it a new name",
-                    w->job->topic, p->p, p->m.last_offset);
+        return w->job->recreated_continue
+                   ? new_run(w, p)
+                   : fail(w->err, ST_BAD_CONFIG,
+                          "topic %s partition %" PRIu32 ": the record at offset %" PRId64
+                          " is not the one this state was trained on: the topic was re-created or "
+                          "truncated. Reset the job, give it a new name, or set 'topic_recreated: "
+                          "continue'",
+                          w->job->topic, p->p, p->m.last_offset);
     start_running(w, p, r->offset == p->m.last_offset);
-    return ST_OK;
+    return p->next <= p->m.last_offset ? read_anew(w) : ST_OK; /* at the start of an epoch */
 }
 
-/* The broker has no record at the position. What comes first in the topic now is behind it
- * (retention), or before it (another topic). */
-static enum st retention_gap(struct worker *w, struct partition *p)
+static enum st retention_gap(struct worker *w, struct partition *p, int64_t low)
 {
     struct lineage l = {p->m.pos.run, p->m.pos.epoch, p->next, 0, 0, LINEAGE_LOST};
-    int64_t low, high;
 
-    CHECK(p->phase == PHASE_RUNNING && p->next == p->m.pos.offset && !p->block.records);
-    TRY(w->br->watermarks(w->b, w->job->topic, (int32_t)p->p, false, &low, &high, w->err));
-    if (high < p->next)
-        return fail(
-            w->err, ST_BAD_CONFIG,
-            "topic %s partition %" PRIu32 " ends at offset %" PRId64
-            ", before the position %" PRId64
-            " of this state: it was re-created or truncated. Reset the job, or give it a new name",
-            w->job->topic, p->p, high, p->next);
     l.end = low < p->m.end ? low : p->m.end;
-    if (l.end > p->next && !w->job->gap_continue)
+    if (l.end <= p->next)
+        return ST_OK;
+    if (!w->job->gap_continue)
         return fail(w->err, ST_BAD_CONFIG,
                     "topic %s partition %" PRIu32 ": offsets %" PRId64 " to %" PRId64
                     " were removed before they could be read (retention). Set 'retention_gap: "
                     "continue' to go on without them",
                     w->job->topic, p->p, p->next, l.end - 1);
-    if (l.end > p->next) {
-        TRY(lineage_add(&p->m, l, w->err));
-        log_line(LOG_WARN, "retention gap", "partition=%" PRIu32 " lost=%" PRId64, p->p,
-                 l.end - p->next);
-        p->m.lost += (uint64_t)(l.end - p->next);
-        p->m.pos.offset = p->next = l.end;
-        p->moved = true;
+    TRY(lineage_add(&p->m, l, w->err));
+    log_line(LOG_WARN, "retention gap", "partition=%" PRIu32 " lost=%" PRId64, p->p,
+             l.end - p->next);
+    p->m.lost += (uint64_t)(l.end - p->next);
+    p->m.pos.offset = p->next = l.end;
+    p->moved = true;
+    return ST_OK;
+}
+
+/* The broker has no record at the position. What comes first in the topic now is behind it
+ * (retention), or before it (another topic); or there is one by now, and it has to show that it is
+ * ours. */
+static enum st position_gone(struct worker *w, struct partition *p)
+{
+    int64_t low, high, least = p->next > p->m.last_offset ? p->next : p->m.last_offset + 1;
+
+    CHECK(p->next == p->m.pos.offset && !p->block.records);
+    TRY(w->br->watermarks(w->b, w->job->topic, (int32_t)p->p, false, &low, &high, w->err));
+    if (high < least && w->job->recreated_continue)
+        return new_run(w, p);
+    if (high < least)
+        return fail(w->err, ST_BAD_CONFIG,
+                    "topic %s partition %" PRIu32 " ends at offset %" PRId64
+                    ", before the position %" PRId64
+                    " of this state: it was re-created or truncated. Reset the job, give it a new "
+                    "name, or set 'topic_recreated: continue'",
+                    w->job->topic, p->p, high, p->next);
+    if (low <= p->m.last_offset) {
+        w->running -= p->phase == PHASE_RUNNING;
+        p->phase = PHASE_CHECKING;
+        return read_anew(w);
     }
-    return consume_positions(w); /* after a reset there is nothing to seek in */
+    if (p->phase == PHASE_CHECKING)
+        start_running(w, p, false);
+    TRY(retention_gap(w, p, low));
+    return read_anew(w); /* after a reset there is nothing to seek in */
 }
 
 /* Something at or behind the end has come, so all before it has; trailing markers never do. */
@@ -223,32 +344,35 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
 {
     switch ((enum record_kind)r->kind) {
     case REC_EOF:
-        if (p && p->phase == PHASE_CHECKING)
-            TRY(resume_check(w, p, r));
         if (p) {
             p->high = r->offset;
             p->caught_up = true;
         }
+        if (p && p->phase == PHASE_CHECKING && r->offset <= p->m.last_offset)
+            return position_gone(w, p);
+        if (p && p->phase == PHASE_CHECKING)
+            TRY(resume_check(w, p, r));
         if (p && p->phase == PHASE_RUNNING && !partition_waits(p) && r->offset >= p->m.end)
             end_seen(p, learn);
         return ST_OK;
     case REC_RESET:
-        if (p && p->phase == PHASE_CHECKING)
-            start_running(w, p, false); /* the position itself may be there */
-        if (!p || p->phase != PHASE_RUNNING)
+        if (!p || (p->phase != PHASE_CHECKING && p->phase != PHASE_RUNNING))
             return ST_OK;
-        p->reset = partition_waits(p);
+        p->reset = p->phase == PHASE_RUNNING && partition_waits(p);
         if (p->reset)
             return ST_OK;
         if (p->next == p->m.pos.offset)
-            TRY(retention_gap(w, p));
-        if (p->next > p->m.pos.offset || p->next >= p->m.end)
+            TRY(position_gone(w, p));
+        if (p->phase == PHASE_RUNNING && (p->next > p->m.pos.offset || p->next >= p->m.end))
             *learn = p;
         return ST_OK;
     case REC_ERROR:
-        if (r->reason == BROKER_ERR_TOPIC_GONE)
-            return topic_gone(w);
-        return ST_OK;
+        if (r->reason != BROKER_ERR_TOPIC_GONE)
+            return ST_OK;
+        topic_doubted(w);
+        worker_disown(w);
+        w->recs = w->rec_at + 1;
+        return w->br->consumer_assign(w->c, NULL, 0, w->err);
     case REC_DATA:
         break;
     }
@@ -266,8 +390,13 @@ enum st consume_accept(struct worker *w, const struct record *r, struct partitio
     if (r->kind != REC_DATA)
         return consume_event(w, p, r, learn);
     CHECK(p);
-    if (p->phase == PHASE_CHECKING)
+    if (p->phase == PHASE_CHECKING) {
+        bool known_one = r->offset <= p->m.last_offset || p->next <= p->m.last_offset;
+
         TRY(resume_check(w, p, r));
+        if (known_one)
+            return ST_OK;
+    }
     if (r->offset >= p->high)
         p->high = r->offset + 1;
     if (p->phase != PHASE_RUNNING || partition_waits(p))

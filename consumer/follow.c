@@ -182,6 +182,15 @@ static enum st unless_older(struct worker *w, uint32_t partition, enum st st)
     return ST_OK;
 }
 
+/* A broker that has just started may not know a topic yet. */
+static bool params_gone(const struct worker *w)
+{
+    struct topic_info t;
+    struct err e;
+
+    return w->br->topic(w->b, w->job->topic_params, &t, &e) == ST_OK && !t.exists;
+}
+
 static enum st follow_record(struct worker *w, const struct record *r, bool *again)
 {
     struct followed *f = r->partition >= 0 && (uint32_t)r->partition < w->partitions
@@ -199,12 +208,12 @@ static enum st follow_record(struct worker *w, const struct record *r, bool *aga
         *again = true;
         return ST_OK;
     case REC_ERROR:
-        if (r->reason == BROKER_ERR_TOPIC_GONE)
-            return fail(w->err, ST_BAD_CONFIG,
-                        "topic %s was deleted while the job runs. The states are safe in their "
-                        "workers' folders: start the workers again",
-                        w->job->topic_params);
-        return ST_OK;
+        if (r->reason != BROKER_ERR_TOPIC_GONE || !params_gone(w))
+            return ST_OK;
+        return fail(w->err, ST_BAD_CONFIG,
+                    "topic %s was deleted while the job runs. The states are safe in their "
+                    "workers' folders: start the workers again",
+                    w->job->topic_params);
     case REC_EOF:
         return ST_OK;
     }

@@ -59,6 +59,17 @@ void block_drop(struct worker *w, struct partition *p)
     p->next = p->m.pos.offset;
 }
 
+void partition_last(struct worker *w, struct partition *p)
+{
+    if (!p->last)
+        return;
+    p->last_offset = p->last->offset;
+    p->last_fingerprint = record_fingerprint(p->last);
+    p->last = NULL;
+    if (w->known.offset < 0)
+        guard_by(w, p);
+}
+
 /* [begin, end) is learned: the next epoch, or the end of the job for this partition. */
 static enum st end_epoch(struct worker *w, struct partition *p)
 {
@@ -89,11 +100,7 @@ enum st partition_learned(struct worker *w, struct partition *p)
     p->m.pos.offset = p->next;
     p->m.trained += p->block_good;
     p->m.rejected += p->block_bad;
-    if (p->last) {
-        p->last_offset = p->last->offset;
-        p->last_fingerprint = record_fingerprint(p->last);
-        p->last = NULL;
-    }
+    partition_last(w, p);
     p->m.last_offset = p->last_offset;
     p->m.last_fingerprint = p->last_fingerprint;
     w->rows += p->block.n;
@@ -165,6 +172,7 @@ enum st checkpoint(struct worker *w, bool to_publish)
 {
     uint32_t moved = 0;
 
+    TRY(same_topic(w));
     w->checkpoint_now = false;
     checkpoint_begin(w->cp);
     for (uint32_t i = 0; i < w->partitions; i++) {
@@ -193,6 +201,7 @@ enum st checkpoint(struct worker *w, bool to_publish)
         letters_clear(&p->letters);
         p->unsent |= p->moved;
         p->moved = p->adopted = false;
+        guard_by(w, p);
     }
     return ST_OK;
 }

@@ -51,6 +51,7 @@ static bool told_to_stop(const struct worker *w)
 
 struct saving {
     bool checkpoint, publish, snapshot;
+    int64_t begin_us;
 };
 
 /* A snapshot would be another model than the newest one, and have something of every partition in
@@ -67,7 +68,7 @@ static bool new_model(const struct worker *w)
 /* What is to be saved now; at the end everything. */
 static struct saving due(struct worker *w, bool last)
 {
-    struct saving s;
+    struct saving s = {.begin_us = clock_mono_us()};
 
     s.snapshot = new_model(w) && (last || trigger_due(&w->snapshot, w));
     s.publish = last || s.snapshot || publish_wanted(w) || trigger_due(&w->publish, w);
@@ -84,12 +85,16 @@ static struct saving due(struct worker *w, bool last)
 /* A publish that did not happen is no error: what it would have sent stays dirty. After a refused
  * one nothing is owned until the group assigns anew. At the end of a job it is tried again, for
  * there is no later one; who is told to stop goes on from the local state another time. */
-static enum st unless_refused(struct worker *w, enum st st, bool *last)
+static enum st unless_refused(struct worker *w, struct saving s, enum st st, bool *last)
 {
-    w->publish_failed = st != ST_OK;
+    if (st == ST_OK && s.publish) {
+        w->publish_failed = false;
+        w->publish_ms = (clock_mono_us() - s.begin_us) / 1000 + 1;
+    }
     if (st != ST_AGAIN && st != ST_REVOKED)
         return st;
-    log_line(LOG_WARN, "publish did not happen", "reason=\"%s\"", w->err->text);
+    w->publish_failed = true;
+    log_line(LOG_WARN, "checkpoint or publish did not happen", "reason=\"%s\"", w->err->text);
     if (st == ST_REVOKED)
         worker_disown(w);
     else if (*last && !worker_stop && ++w->last_tries == LAST_TRIES)
@@ -115,7 +120,6 @@ enum st pipeline_run(struct worker *w)
     struct rows r;
     enum st st;
     bool done = false, last;
-    int64_t begin_us;
 
     do {
         st = w->rec_at < w->recs ? ST_OK : consume(w);
@@ -141,16 +145,13 @@ enum st pipeline_run(struct worker *w)
         if (s.checkpoint)
             st = checkpoint(w, s.publish);
         s.snapshot = s.snapshot && new_model(w); /* the checkpoint may have found some diverged */
-        if (st == ST_OK && s.publish) {
-            begin_us = clock_mono_us();
+        if (st == ST_OK && s.publish)
             st = publish(w, s.snapshot);
-            if (st == ST_OK && s.snapshot)
-                st = merge(w);
-            if (st == ST_OK && s.snapshot)
-                st = snapshot(w);
-            st = unless_refused(w, publish_end(w, st), &last);
-            w->publish_ms = (clock_mono_us() - begin_us) / 1000 + 1;
-        }
+        if (st == ST_OK && s.snapshot)
+            st = merge(w);
+        if (st == ST_OK && s.snapshot)
+            st = snapshot(w);
+        st = unless_refused(w, s, publish_end(w, st), &last);
         if (st == ST_OK && !last)
             st = pull(w);
         progress_line(w, last);

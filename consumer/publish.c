@@ -65,10 +65,7 @@ static enum st produce_all(struct worker *w)
 static enum st send_offsets(struct worker *w)
 {
     struct offset_commit *o = w->offsets;
-    struct topic_info t;
     uint32_t n = 0;
-    struct err e;
-    enum st st;
 
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct partition *p = &w->part[i];
@@ -83,10 +80,7 @@ static enum st send_offsets(struct worker *w)
                  p->m.pos.run, p->m.pos.epoch, p->m.pos.offset, p->m.round, p->m.flags, p->m.life);
         n++;
     }
-    st = w->br->producer_offsets(w->producer, w->c, w->job->topic, o, n, w->err);
-    if (st != ST_BAD_CONFIG || w->br->topic(w->b, w->job->topic, &t, &e) != ST_OK || t.exists)
-        return st;
-    return topic_gone(w); /* the consumer would learn of it later */
+    return unless_gone(w, w->br->producer_offsets(w->producer, w->c, w->job->topic, o, n, w->err));
 }
 
 /* What is undecided now, or fails, is asked again. */

@@ -29,7 +29,7 @@ bool worker_bounded(const struct worker *w)
     return w->until.kind != WHERE_NONE;
 }
 
-static enum st end_of(struct worker *w, uint32_t partition, int64_t *end)
+enum st range_end(struct worker *w, uint32_t partition, int64_t *end)
 {
     if (w->until.kind == WHERE_OFFSET) { /* may be where nothing is yet */
         *end = w->until.value;
@@ -44,19 +44,21 @@ static enum st end_of(struct worker *w, uint32_t partition, int64_t *end)
 
 /* ---- new ones ---- */
 
+static bool was_added(const struct worker *w, uint32_t partition)
+{
+    return w->born && partition >= w->born;
+}
+
 /* A partition that was added to the topic has nothing that the job did not want. */
 static enum st begin_of(struct worker *w, uint32_t partition, int64_t *begin)
 {
-    bool added = w->born && partition >= w->born, exact;
+    bool exact, added = was_added(w, partition);
     struct where from =
         added || w->from.kind == WHERE_NONE ? (struct where){WHERE_EARLIEST, 0} : w->from;
     char text[WHERE_TEXT];
 
     TRY(where_offset(from, w->br, w->b, w->job->name, w->job->topic, (int32_t)partition, begin,
                      &exact, w->err));
-    if (added && w->from.kind != WHERE_NONE)
-        log_line(LOG_INFO, "the partition is new in the topic: it is learned from its first record",
-                 "partition=%" PRIu32, partition);
     if (!exact)
         log_line(LOG_WARN, "there is no such offset: the nearest one is taken",
                  "partition=%" PRIu32 " from=%s begin=%" PRId64, partition,
@@ -69,7 +71,17 @@ static enum st begin_new(struct worker *w, struct partition *p)
     int64_t begin, end;
 
     TRY(begin_of(w, p->p, &begin));
-    TRY(end_of(w, p->p, &end));
+    TRY(range_end(w, p->p, &end));
+    if (was_added(w, p->p)) {
+        bool later = worker_bounded(w) && !w->life; /* what this life learns was fixed before */
+
+        log_line(LOG_INFO,
+                 later ? "the partition is new in the topic: it is learned once this job has ended "
+                         "and is started again"
+                       : "the partition is new in the topic: it is learned from its first record",
+                 "partition=%" PRIu32, p->p);
+        end = later ? begin : end;
+    }
     TRY(partition_begin(w, p, begin, end > begin ? end : begin));
     p->m.from_kind = w->from.kind;
     p->m.from_value = w->from.value;
@@ -121,7 +133,7 @@ static enum st go_on(struct worker *w, struct partition *p)
 
     if (w->job->epochs > 1 || !(anew || (p->m.end == INT64_MAX && worker_bounded(w))))
         return ST_OK;
-    TRY(end_of(w, p->p, &end));
+    TRY(range_end(w, p->p, &end));
     move_end(p, anew && end < p->m.end ? p->m.end : end);
     if (anew)
         rounds_anew(w, p);
@@ -138,7 +150,7 @@ static enum st nothing_behind(struct worker *w, bool *nothing)
     TRY(w->br->committed(w->b, w->job->name, w->job->topic, w->offsets, w->partitions, w->err));
     *nothing = true;
     for (uint32_t i = 0; *nothing && i < w->partitions; i++) {
-        TRY(end_of(w, i, &end));
+        TRY(range_end(w, i, &end));
         *nothing = end <= w->offsets[i].offset;
     }
     return ST_OK;
@@ -150,7 +162,7 @@ static enum st find_life(struct worker *w, const struct manifest *first)
     bool ended = first && first->flags & SLOT_ENDED, nothing;
     uint32_t last;
 
-    w->born = first ? first->partitions : 0;
+    w->born = first ? first->partitions : w->partitions;
     w->life = first ? first->life : 0;
     if (!ended || w->job->epochs > 1)
         return checkpoint_life_set(w->cp, w->life, w->err);

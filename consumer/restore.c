@@ -235,12 +235,12 @@ static void restored(const struct worker *w, struct partition *p)
     p->fresh = false;
 }
 
-/* Where there is a last trained record in this epoch, reading starts with it, to compare it. */
+/* Where there is a last trained record, reading starts with it, to compare it. */
 static enum st read_on(struct worker *w, const struct start *s, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         struct partition *p = &w->part[s[i].partition];
-        bool check = p->m.last_offset >= 0 && p->m.last_offset < p->m.pos.offset;
+        bool check = p->m.last_offset >= 0;
 
         CHECK(p->phase == PHASE_RESTORED);
         p->phase = p->m.flags & SLOT_DONE ? PHASE_DONE : check ? PHASE_CHECKING : PHASE_RUNNING;

@@ -74,11 +74,3 @@ enum st topics_ready(struct worker *w)
     TRY(ready(w, &models, true));
     return w->job->bad_dead_letter ? ready(w, &dead, false) : ST_OK;
 }
-
-enum st topic_gone(struct worker *w)
-{
-    return fail(w->err, ST_BAD_CONFIG,
-                "topic %s is gone (deleted or re-created) while it was read. Reset the job, or "
-                "give it a new name",
-                w->job->topic);
-}

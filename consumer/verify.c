@@ -110,7 +110,7 @@ void verify_job(struct job *j, const struct model *m)
     j->staleness = m->staleness;
     j->epochs = 1; /* whether an algorithm may see records twice was asked when it did */
     j->batch_linger_ms = 0;
-    j->gap_continue = false;
+    j->gap_continue = j->recreated_continue = false;
     j->bad_limit = 1; /* the job went on, whatever there was */
     j->bad_limit_count = 0;
     snprintf(j->backend, sizeof j->backend, "%s", m->backend);

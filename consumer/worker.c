@@ -43,7 +43,10 @@ static enum st open_tables(struct worker *w)
     if (!w->br)
         return fail(w->err, ST_BAD_CONFIG, "broker '%s': expected kafka or local:DIR", j->broker);
     w->b = calloc(1, w->br->broker_bytes);
-    if (!w->compute_self || !w->b)
+    w->rec = calloc(POLL_RECORDS_MAX, sizeof *w->rec);
+    w->chunk_record = malloc(CHUNK_HEAD + CHUNK_BYTES);
+    w->decoded = calloc(1, sizeof *w->decoded);
+    if (!w->compute_self || !w->b || !w->rec || !w->chunk_record || !w->decoded)
         return fail(w->err, ST_FATAL, "no memory to start");
     TRY(w->compute->open(w->compute_self, w->err));
     struct broker_conf c = {
@@ -73,11 +76,8 @@ static enum st open_topic(struct worker *w)
                     w->job->topic, t.partitions, w->partitions);
     w->queue_bytes = queue_bytes + w->partitions * queue_bytes_partition;
     w->part = calloc(w->partitions, sizeof *w->part);
-    w->rec = calloc(POLL_RECORDS_MAX, sizeof *w->rec);
     w->offsets = calloc(w->partitions, sizeof *w->offsets);
-    w->chunk_record = malloc(CHUNK_HEAD + CHUNK_BYTES);
-    w->decoded = calloc(1, sizeof *w->decoded);
-    if (!w->part || !w->rec || !w->offsets || !w->chunk_record || !w->decoded)
+    if (!w->part || !w->offsets)
         return fail(w->err, ST_FATAL, "no memory to start");
     for (uint32_t i = 0; i < w->partitions; i++)
         w->part[i].p = i;
@@ -164,16 +164,20 @@ static uint64_t fingerprint(const struct worker *w)
     return hash64(w->job->topic, strlen(w->job->topic), h);
 }
 
-static enum st open_shape(struct worker *w)
+static enum st open_codec(struct worker *w)
 {
-    struct shape *sh = &w->shape;
-
     w->codec = codec_find(w->job->input.format);
     w->codec_self = calloc(1, w->codec->self_bytes);
     if (!w->codec_self)
         return fail(w->err, ST_FATAL, "no memory to start");
-    TRY(codec_open_sampled(&w->job->input, w->br, w->b, w->job->topic, w->partitions, w->codec_self,
-                           w->algo->flags & ALGO_LABEL, w->decoded, w->err));
+    return codec_open_sampled(&w->job->input, w->br, w->b, w->job->topic, w->partitions,
+                              w->codec_self, w->algo->flags & ALGO_LABEL, w->decoded, w->err);
+}
+
+static enum st open_shape(struct worker *w)
+{
+    struct shape *sh = &w->shape;
+
     shape_init(sh, w->decoded, w->partitions);
     TRY(w->algo->check(sh, w->opts, w->err));
     shape_batch(sh, w->decoded);
@@ -305,9 +309,9 @@ static enum st open_memory(struct worker *w)
     return fold_init(&w->fold, w->algo, &w->x, &w->declared, &w->view);
 }
 
-static enum st open_store(struct worker *w, const char *dir)
+static enum st open_store(struct worker *w)
 {
-    struct checkpoint_conf c = store_conf(w, dir);
+    struct checkpoint_conf c = store_conf(w, w->state_dir);
 
     TRY(checkpoint_open(&w->cp, &c, "", w->err));
     snprintf(w->name, sizeof w->name, "%s-%s", w->job->name, checkpoint_worker(w->cp));
@@ -340,19 +344,70 @@ static enum st open_producer(struct worker *w)
                                 w->job->bad_dead_letter ? TOPICS : TOPIC_DEAD, w->err);
 }
 
+/* What is made for the number of partitions. */
+static enum st open_sized(struct worker *w)
+{
+    TRY(open_shape(w));
+    return open_memory(w);
+}
+
+/* And what others see of it. */
+static enum st open_kept(struct worker *w)
+{
+    TRY(open_store(w));
+    return topics_ready(w);
+}
+
+static void close_sized(struct worker *w)
+{
+    follower_close(w);
+    for (uint32_t i = 0; w->part && i < w->partitions; i++)
+        partition_free(w, &w->part[i]);
+    checkpoint_close(w->cp);
+    w->cp = NULL;
+    fold_fini(&w->fold);
+    batch_fini(&w->batch);
+    if (w->compute_self) {
+        tensors_free(&w->view, w->compute, w->compute_self);
+        tensors_free(&w->work, w->compute, w->compute_self);
+        w->compute->free(w->compute_self, w->eval.z);
+        w->compute->free(w->compute_self, w->eval.loss);
+    }
+    w->eval.z = w->eval.loss = NULL;
+    free(w->offsets);
+    free(w->part);
+    w->offsets = NULL;
+    w->part = NULL;
+}
+
+enum st worker_resize(struct worker *w)
+{
+    uint32_t before = w->partitions;
+
+    CHECK(!w->owned && !w->publishing && !w->alone);
+    close_sized(w);
+    TRY(open_topic(w));
+    log_line(LOG_WARN, "the topic has another number of partitions: taking them in",
+             "topic=%s before=%" PRIu32 " partitions=%" PRIu32, w->job->topic, before,
+             w->partitions);
+    TRY(open_sized(w));
+    return open_kept(w);
+}
+
 /* What learning takes; nothing of it is seen by others. */
 static enum st open_learning(struct worker *w, const struct job *job, struct err *e)
 {
     uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 
     w->job = job;
+    w->known.offset = -1;
     w->err = e;
     w->memory_max =
         job->memory_max ? job->memory_max : machine / 4 * 3 / (w->workers ? w->workers : 1);
     TRY(open_tables(w));
     TRY(open_topic(w));
-    TRY(open_shape(w));
-    return open_memory(w);
+    TRY(open_codec(w));
+    return open_sized(w);
 }
 
 enum st worker_open_alone(struct worker *w, const struct job *job, uint32_t partitions,
@@ -367,9 +422,9 @@ enum st worker_open_alone(struct worker *w, const struct job *job, uint32_t part
 
 enum st worker_open(struct worker *w, const struct job *job, const char *state_dir, struct err *e)
 {
+    w->state_dir = state_dir;
     TRY(open_learning(w, job, e));
-    TRY(open_store(w, state_dir));
-    TRY(topics_ready(w));
+    TRY(open_kept(w));
     TRY(open_producer(w));
     TRY(open_consumer(w));
     trigger_start(&w->checkpoint, job->checkpoint, w);
@@ -381,31 +436,20 @@ enum st worker_open(struct worker *w, const struct job *job, const char *state_d
 
 void worker_close(struct worker *w)
 {
-    follower_close(w);
-    for (uint32_t i = 0; w->part && i < w->partitions; i++)
-        partition_free(w, &w->part[i]);
+    guard_close(w);
     if (w->c)
         w->br->consumer_close(w->c);
     if (w->producer)
         w->br->producer_close(w->producer);
-    checkpoint_close(w->cp);
-    fold_fini(&w->fold);
-    batch_fini(&w->batch);
-    if (w->compute_self) {
-        tensors_free(&w->view, w->compute, w->compute_self);
-        tensors_free(&w->work, w->compute, w->compute_self);
-        w->compute->free(w->compute_self, w->eval.z);
-        w->compute->free(w->compute_self, w->eval.loss);
+    close_sized(w);
+    if (w->compute_self)
         w->compute->close(w->compute_self);
-    }
     if (w->codec_self)
         w->codec->close(w->codec_self);
     if (w->b)
         w->br->close(w->b);
     free(w->chunk_record);
-    free(w->offsets);
     free(w->rec);
-    free(w->part);
     free(w->decoded);
     free(w->codec_self);
     free(w->c);

@@ -71,6 +71,12 @@ struct partition {
     uint32_t diverged; /* packed models, as last said */
 };
 
+struct known_record {
+    int32_t partition;
+    int64_t offset; /* -1: none */
+    uint64_t fingerprint;
+};
+
 struct trigger {
     struct every every;
     int64_t at_us;
@@ -79,6 +85,7 @@ struct trigger {
 
 struct worker {
     const struct job *job;
+    const char *state_dir;
     struct err *err;
     char
         name[NAME_MAX_BYTES * 2 + 2]; /* "<job>-<worker>": group.instance.id and transactional.id */
@@ -109,7 +116,11 @@ struct worker {
     struct offset_commit *offsets;    /* [partitions] */
     int64_t first_us, busy_us;        /* first record's time; from then to the end, all included */
     uint32_t owned, running, done, stopped; /* counts of partitions */
-    uint32_t last_tries;                    /* of the publish at the end */
+    struct start list[PARTITIONS_MAX];      /* what the group has assigned, */
+    uint32_t list_n;
+    bool listed;                 /* and has not taken back since */
+    int64_t take_up_us, gone_us; /* when to take it up, 0: it is; since when there is no topic */
+    uint32_t last_tries;         /* of the publish at the end */
     struct trigger checkpoint, publish, snapshot;
     uint64_t rows, records, bad, nulls, bytes; /* of this process, since start */
     uint64_t version, version_records; /* newest snapshot in the model topic; records it learned */
@@ -119,7 +130,7 @@ struct worker {
     struct where from, until; /* where new partitions begin, and where they end; WHERE_NONE: they
                                  do not end */
     uint32_t life;            /* of the job, that this process takes part in: see range.c */
-    uint32_t born;            /* partitions of the topic when the job began; 0: it begins now */
+    uint32_t born;            /* partitions of the topic when the job began; 0: not known yet */
     bool life_known;
     bool publish_failed;     /* the last one */
     int64_t publish_ms;      /* how long it took */
@@ -141,6 +152,8 @@ struct worker {
     struct report *report; /* of a team: figures go to the parent instead; NULL: alone */
     uint32_t workers;      /* on this machine, which share its memory; 0: alone */
     struct follower *follower;
+    struct guard *guard;
+    struct known_record known; /* by the last checkpoint, else the first since (guard.c) */
 };
 
 /* Set by the signal handler, on whatever thread it runs (a library's too): how many of SIGINT and
@@ -154,6 +167,9 @@ MUST enum st worker_open(struct worker *w, const struct job *job, const char *st
  * no producer. Partitions are begun by the caller; checkpoint and publish must not be called. */
 MUST enum st worker_open_alone(struct worker *w, const struct job *job, uint32_t partitions,
                                struct err *e);
+/* The data topic has another number of partitions: what is made for their number is made anew. Only
+ * while none is owned. */
+MUST enum st worker_resize(struct worker *w);
 void worker_close(struct worker *w);
 MUST enum st partition_alloc(struct worker *w, struct partition *p);
 void partition_free(struct worker *w, struct partition *p);
@@ -174,7 +190,6 @@ void shape_batch(struct shape *sh,
 /* topics.c: creates what is absent and refuses what would lose slots: wrong cleanup.policy, too few
  * partitions, too small messages. */
 MUST enum st topics_ready(struct worker *w);
-MUST enum st topic_gone(struct worker *w); /* says so of the data topic */
 
 /* restore.c: local state or slot, whichever has the greater position, for the partitions just
  * assigned; then the empty slot of new ones, and where to read on. ST_REVOKED: the group moved on
@@ -190,6 +205,8 @@ MUST enum st check_slot(struct worker *w, uint32_t number, const struct manifest
 struct slot_reader;
 struct image;
 bool worker_bounded(const struct worker *w);
+/* Where a partition that begins now ends: INT64_MAX: nowhere. */
+MUST enum st range_end(struct worker *w, uint32_t partition, int64_t *end);
 /* The partitions that have just been restored: new ones begin, those of a job that has ended go on.
  * r and im: to read a slot with. */
 MUST enum st range_restored(struct worker *w, struct slot_reader *r, struct image *im,
@@ -203,6 +220,11 @@ MUST enum st range_left(struct worker *w); /* and it has */
  * partition. */
 MUST enum st consume(struct worker *w);
 void worker_disown(struct worker *w); /* drops every state; own nothing until the next assignment */
+/* There is a sign that the data topic is, or was, not there. Own nothing; a second later what is
+ * assigned is restored from what was saved, and compared with the topic as it is then. */
+void topic_doubted(struct worker *w);
+/* st; but ST_BAD_CONFIG because there is no data topic is such a sign: ST_REVOKED. */
+MUST enum st unless_gone(struct worker *w, enum st st);
 /* Reads on from where each partition stands, whatever was fetched before. */
 MUST enum st consume_positions(struct worker *w);
 /* Drops what the last poll still holds of a partition, which is read anew from elsewhere. */
@@ -219,6 +241,13 @@ MUST enum st consume_accept(struct worker *w, const struct record *r, struct par
 MUST enum st decode(struct worker *w, struct partition **full);
 MUST enum st decode_limit(struct worker *w); /* ST_BAD_INPUT: there were too many bad records */
 
+/* guard.c: the last good record of p shows from now on that the topic is the same. */
+void guard_by(struct worker *w, const struct partition *p);
+/* ST_REVOKED and topic_doubted(): what moved since the last checkpoint was not all read
+ * from one topic; ST_AGAIN: that cannot be told now. */
+MUST enum st same_topic(struct worker *w);
+void guard_close(struct worker *w);
+
 /* update.c: the block's batches one after another (batch_next), each scored, then learned. */
 void batch(struct worker *w, struct partition *p);
 MUST enum st update(struct worker *w, struct partition *p, const struct rows *r);
@@ -228,8 +257,10 @@ MUST enum st update(struct worker *w, struct partition *p, const struct rows *r)
 MUST enum st partition_learned(struct worker *w, struct partition *p);
 void block_drop(struct worker *w, struct partition *p); /* forgets what was not learned */
 uint64_t *partition_batches(struct partition *p);       /* number of the next batch: "@batch" */
+/* The last good record so far, of which only offset and fingerprint stay. */
+void partition_last(struct worker *w, struct partition *p);
 /* One synced batch for all partitions that moved; to_publish: and for those that the next publish
- * sends. */
+ * sends. ST_REVOKED, ST_AGAIN: not now (guard.c). */
 MUST enum st checkpoint(struct worker *w, bool to_publish);
 
 /* publish.c: slots and dead letters into a new transaction, if there are any, or always. */

@@ -175,6 +175,8 @@ static enum st hooked_poll(void *c, struct record *out, uint32_t max, int timeou
 {
     uint32_t most = hooked.r->poll_max;
 
+    if (hooked.r->polled)
+        hooked.r->polled(hooked.r->polls);
     TRY(t->consumer_poll(c, out, most && most < max ? most : max, timeout_ms, n, e));
     for (int32_t i = 0; hooked.r->live && i < hooked.partitions; i++) {
         int64_t low, high;
@@ -272,9 +274,9 @@ void mill_train(struct mill_run *r)
         w->br = &hooked.table;
         if (r->opened)
             r->opened(w);
-        broker = w->b;
+        broker = w->b; /* for what happens meanwhile; the worker closes it */
         r->st = pipeline_run(w);
-        broker = NULL; /* the worker closes it */
+        broker = NULL;
     }
     r->rows = w->rows;
     r->records = w->records;

@@ -32,6 +32,9 @@ struct mill_run {              /* how a worker runs; all zero: once through the 
     uint32_t commits_fail;            /* so many commits of transactions fail at first, */
     enum st commit_st;                /* with this status */
     void (*opened)(struct worker *w); /* called before the loop; NULL: nothing */
+    /* called before each poll, of which there have been so many: the functions below that concern
+     * topics act on the worker's broker meanwhile; NULL: nothing */
+    void (*polled)(uint32_t polls);
     /* instead of the broker's: what the group did; NULL: the broker's */
     enum group_event (*event)(void *c, const struct start **partitions, uint32_t *n);
     /* what came of it */

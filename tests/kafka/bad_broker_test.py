@@ -17,6 +17,10 @@ staleness: 0
 algo: linear
 options: {loss: softmax, classes: 4}
 """
+LIVE = """input: {format: csv, label: f0, width: 9}
+algo: kmeans
+options: {k: 4}
+"""
 KEEP = {"retention.ms": -1}
 SASL = {"security.protocol": "sasl_plaintext", "sasl.mechanisms": "PLAIN",
         "sasl.username": rig.USER}
@@ -54,10 +58,10 @@ class Bad(unittest.TestCase):
         self.assertEqual(job.digest(), calm.digest())
         self.assertEqual(job.model(), calm.model())
 
-    def half(self, name, topic="rows", **how):
-        calm = self.job(name + "-calm", topic)
+    def half(self, name, topic="rows", what=SMALL):
+        calm = self.job(name + "-calm", topic, what)
         self.assertEqual(calm.tried()[0], 0)
-        job = self.job(name, topic, **how)
+        job = self.job(name, topic, what)
         self.assertEqual(job.tried("--max-rows", "35000")[0], 0)
         self.assertTrue(any(0 < s.offset < 30_000 for s in job.show().values()), job.show())
         return job, calm
@@ -169,7 +173,8 @@ class Bad(unittest.TestCase):
         """Whether the consumer learns of it, or a publish before it does."""
         for name, refresh_ms, wait_s in (("going", 1000, 1), ("went", 100_000, 0)):
             self.at.put(name, 2, self.rows, KEEP)
-            job = self.job(name, name, props={"topic.metadata.refresh.interval.ms": refresh_ms})
+            soon = {"topic.metadata.refresh.interval.ms": refresh_ms}
+            job = self.job(name, name, LIVE, props=soon)
             t = job.train(end=False)
             t.until("restored", 2)
             time.sleep(wait_s)
@@ -197,13 +202,13 @@ class Bad(unittest.TestCase):
 
     def test_two_workers_of_one_name(self):
         """A copied state folder: the newer process fences the older, which says so and leaves."""
-        job, calm = self.half("name")
+        job, calm = self.half("name", what=LIVE)
         shutil.copytree(job.state, self.tmp / "copy.state")
         t = job.train(program=os.path.join(os.environ["MILLRACE_BUILD"], "millrace_throttle"),
                       env={**os.environ, "ROWS_PER_S": "1000"})
         t.until("restored", 2)
         t.signal(signal.SIGSTOP)
-        twin = self.job("name", state=self.tmp / "copy.state")
+        twin = self.job("name", what=LIVE, state=self.tmp / "copy.state")
         self.assertEqual(twin.tried()[0], 0)
         t.signal(signal.SIGCONT)
         self.assertEqual(t.ended(60), 1, t.text)

@@ -34,6 +34,7 @@ MUTANTS = {
          "        if (w->part[i].unpublished)\n            *w->part[i].unpublished = 0;\n")]),
     # After a restore the record that is only compared is learned once more.
     "counted_twice": (300, [
+        ("consumer/consume.c", "if (known_one)", "if (known_one && p->phase != PHASE_RUNNING)"),
         ("consumer/consume.c", "else if (r->offset >= p->next)",
          "else if (r->offset >= p->next - 1)")]),
     # A block that is dropped is not read again.
