@@ -156,7 +156,7 @@ enum st pipeline_run(struct worker *w)
             st = pull(w);
         progress_line(w, last);
     } while (st == ST_OK && !last);
-    if (st == ST_OK && done)
+    if (st == ST_OK && done && !w->publish_failed)
         st = range_left(w);
     w->busy_us = w->first_us ? clock_mono_us() - w->first_us : 0;
     return st == ST_OK ? decode_limit(w) : st;
