@@ -162,7 +162,7 @@ static enum st take(struct worker *w, uint32_t partition, const struct record *r
     if (turn > 1)
         return ST_OK;
     f->whole[turn] = false;
-    if (!manifest || !f->in[turn].closed)
+    if (!manifest || !f->in[turn].closed || f->in[turn].m.pos.run < w->run) /* void since a reset */
         return ST_OK;
     TRY(image_complete(&f->in[turn], w->err));
     TRY(check_job(w, partition, &f->in[turn].m));

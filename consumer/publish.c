@@ -36,7 +36,7 @@ static enum st produce_slot(struct worker *w, const struct partition *p)
         TRY(w->br->produce(w->producer, TOPIC_PARAMS, (int32_t)p->p, k, value, -1, NULL, 0,
                            w->err));
     }
-    struct bytes k = {(const uint8_t *)key, slot_key(key, p->p, turn, -1)};
+    struct bytes k = {(const uint8_t *)key, slot_key(key, p->p, turn, SLOT_MANIFEST)};
     return w->br->produce(w->producer, TOPIC_PARAMS, (int32_t)p->p, k, manifest, -1, NULL, 0,
                           w->err);
 }

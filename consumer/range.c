@@ -175,6 +175,16 @@ static enum st find_life(struct worker *w, const struct manifest *first)
     return checkpoint_life_set(w->cp, w->life, w->err);
 }
 
+/* A reset leaves its run in the slot of every partition that there is then. */
+enum st range_run(struct worker *w, uint32_t run)
+{
+    if (run > w->run && w->life_known)
+        return fail(w->err, ST_FATAL,
+                    "the job was reset while this worker had lost its partitions: start it again");
+    w->run = run > w->run ? run : w->run;
+    return ST_OK;
+}
+
 static enum st first_slot(struct worker *w, struct slot_reader *r, struct image *im,
                           const struct manifest **m)
 {
@@ -185,6 +195,7 @@ static enum st first_slot(struct worker *w, struct slot_reader *r, struct image 
     if (p->phase != PHASE_NONE)
         return ST_OK;
     TRY(slot_read(r, 0, im, &found, w->err));
+    TRY(range_run(w, im->run));
     if (found)
         TRY(check_slot(w, 0, &im->m));
     *m = found ? &im->m : NULL;

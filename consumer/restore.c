@@ -136,7 +136,7 @@ enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, in
     tensors_zero(&p->state);
     TRY(w->algo->init(&w->x, &p->state));
     p->m.partition = p->p;
-    p->m.pos = (struct position){.offset = begin};
+    p->m.pos = (struct position){.run = w->run, .offset = begin};
     p->m.begin = begin;
     p->m.end = end;
     p->m.epochs = w->job->epochs;
@@ -157,7 +157,8 @@ enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, in
     return ST_OK;
 }
 
-static enum st read_local(struct worker *w, uint32_t number, struct image *im, bool *found)
+static enum st read_local(struct worker *w, uint32_t number, uint32_t run, struct image *im,
+                          bool *found)
 {
     enum st st = checkpoint_manifest(w->cp, number, &im->m, w->err);
 
@@ -165,12 +166,13 @@ static enum st read_local(struct worker *w, uint32_t number, struct image *im, b
     if (st == ST_AGAIN)
         return ST_OK;
     TRY(st);
-    if (im->m.job != w->fingerprint) {
-        log_line(
-            LOG_WARN,
-            "local state of another job set aside (algorithm, options, schema, seed, batch, topic "
-            "or 'staleness: 0' differ)",
-            "partition=%" PRIu32 " folder=%s", number, w->job->state_dir);
+    if (im->m.job != w->fingerprint || im->m.pos.run < run) {
+        log_line(LOG_WARN,
+                 im->m.pos.run < run
+                     ? "local state set aside: the job was reset"
+                     : "local state of another job set aside (algorithm, options, schema, seed, "
+                       "batch, topic or 'staleness: 0' differ)",
+                 "partition=%" PRIu32 " folder=%s", number, w->job->state_dir);
         checkpoint_begin(w->cp);
         checkpoint_drop(w->cp, number);
         return checkpoint_commit(w->cp, w->err);
@@ -200,9 +202,10 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
 
     TRY(partition_alloc(w, p));
     TRY(slot_read(r, number, slot, &have_slot, w->err));
+    TRY(range_run(w, slot->run));
     if (have_slot)
         TRY(check_slot(w, number, &slot->m));
-    TRY(read_local(w, number, local, &have_local));
+    TRY(read_local(w, number, slot->run, local, &have_local));
     local_wins = have_local && (!have_slot || local_is_later(&local->m, &slot->m));
     if (have_local || have_slot)
         TRY(adopt(w, p, local_wins ? local : slot));

@@ -1,5 +1,6 @@
 #include "consumer/slot_reader.h"
 
+#include "config/base/bytes.h"
 #include "config/base/clock.h"
 
 #include <inttypes.h>
@@ -122,7 +123,7 @@ static struct bytes slot_word(struct bytes key, uint32_t partition, uint32_t *tu
     char like[SLOT_KEY_BYTES];
 
     for (*turn = 0; *turn < 2; ++*turn) {
-        size_t n = slot_key(like, partition, *turn, -1) - (sizeof manifest - 1);
+        size_t n = slot_key(like, partition, *turn, SLOT_MANIFEST) - (sizeof manifest - 1);
 
         if (key.n > n && !memcmp(key.p, like, n))
             return (struct bytes){key.p + n, key.n - n};
@@ -159,6 +160,8 @@ enum st slot_take(struct image im[2], uint32_t partition, const struct record *r
         st = take_manifest(&im[*turn], partition, r, e);
     } else if (starts_with(word, "chunk/") && word.n > 6 && r->value.p) {
         st = take_chunk(&im[*turn], partition, r, e);
+    } else if (starts_with(word, "run") && word.n == 3 && !*turn && r->value.n == 4) {
+        im->run = get_u32(r->value.p);
     }
     if (st == ST_CORRUPT)
         err_prefix(e, "record at offset %" PRId64, r->offset);
@@ -276,13 +279,16 @@ enum st slot_read_turns(struct slot_reader *r, uint32_t partition, struct image 
 
     for (int i = 0; i < 2; i++) {
         im[i].closed = false;
+        im[i].run = 0;
         if (im[i].got)
             memset(im[i].got, 0, im[i].chunks_max * sizeof *im[i].got);
     }
     st = topic_read(r, partition, take_slot_record, &s, e);
-    for (int i = 0; st == ST_OK && i < 2; i++)
+    for (int i = 0; st == ST_OK && i < 2; i++) {
+        im[i].closed = im[i].closed && im[i].m.pos.run >= im->run;
         if (im[i].closed)
             st = image_complete(&im[i], e);
+    }
     if (st == ST_CORRUPT)
         return fail(
             e, st,
@@ -298,9 +304,11 @@ enum st slot_read(struct slot_reader *r, uint32_t partition, struct image *im, b
     struct image both[2] = {*im, {.bytes_max = im->bytes_max}};
     enum st st = slot_read_turns(r, partition, both, e);
     uint32_t newer = both[1].closed && (!both[0].closed || both[1].m.seq > both[0].m.seq);
+    uint32_t run = both->run;
 
     image_fini(&both[!newer]);
     *im = both[newer];
+    im->run = run;
     *found = st == ST_OK && im->closed;
     return st;
 }

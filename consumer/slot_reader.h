@@ -18,6 +18,7 @@ struct image { /* a state's bytes with the manifest that closes them */
     struct slot_chunk *got; /* [chunks_max]: last chunk read, per j */
     uint32_t chunks_max;
     uint64_t bytes_max; /* refuse states beyond this */
+    uint32_t run;       /* that the last reset began; older slots are void; 0: there was none */
     bool closed;        /* m is a manifest that was read, and not removed since */
 };
 
@@ -36,13 +37,14 @@ MUST enum st slot_reader_open(struct slot_reader *r, const struct broker *br, vo
                               const char *topic, struct err *e);
 void slot_reader_close(struct slot_reader *r);
 
-/* The newer of the two places where a slot lies. *found false: no slot there. ST_CORRUPT:
+/* The newer of the two places where a slot lies. *found false: no slot there; im->run says in which
+ * run one begins. ST_CORRUPT:
  * incomplete at the watermark, with the chunk named. ST_AGAIN: no progress for a minute and more.
  */
 MUST enum st slot_read(struct slot_reader *r, uint32_t partition, struct image *im, bool *found,
                        struct err *e);
 
-/* Both places, by turn; im[i].closed: there is one. */
+/* Both places, by turn; im[i].closed: there is one. The run stands in im[0]. */
 MUST enum st slot_read_turns(struct slot_reader *r, uint32_t partition, struct image im[2],
                              struct err *e);
 

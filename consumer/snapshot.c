@@ -339,7 +339,7 @@ enum st snapshot_restore(struct worker *w, enum st (*meanwhile)(void *arg))
                      : fail(w->err, ST_FATAL, "no memory to read models");
 
     w->version = f.newest;
-    w->version_records = f.m ? f.m->records : 0;
+    w->version_records = f.m && f.m->ranges && f.m->range->run >= w->run ? f.m->records : 0;
     slot_reader_close(&r);
     model_free(f.m);
     free(f.version);

@@ -26,7 +26,7 @@ struct again {
 static int64_t first_needed(const struct model *m, const struct model_range *r)
 {
     const struct model_break *b = &m->brk[r->break_at];
-    bool lost = r->breaks && b->kind == LINEAGE_LOST && !b->run && !b->epoch &&
+    bool lost = r->breaks && b->kind == LINEAGE_LOST && b->run == r->run && !b->epoch &&
                 b->begin == r->begin && b->end <= r->until;
 
     return lost ? b->end : r->begin;
@@ -40,13 +40,21 @@ static int64_t target(const struct model *m, const struct model_range *r)
     return r->end > from ? r->end : from;
 }
 
+static bool recreated(const struct model *m, const struct model_range *r)
+{
+    for (uint32_t i = 0; i < r->breaks; i++)
+        if (m->brk[r->break_at + i].kind == LINEAGE_RESET)
+            return true;
+    return false;
+}
+
 static enum st gone_of(const struct broker *br, void *b, const struct model *m,
                        const struct model_range *r, struct gone g[2], struct err *e)
 {
     int64_t from = first_needed(m, r), to = r->epoch ? r->until : r->end, low, high;
 
     g[0] = g[1] = (struct gone){.partition = r->partition};
-    if (r->run) { /* offsets of an earlier topic of this name: which, its lineage no longer says */
+    if (recreated(m, r)) { /* of the earlier one, its lineage no longer says which offsets */
         g[0] = (struct gone){r->partition, r->begin, to, "the topic was re-created since"};
         return ST_OK;
     }
@@ -178,7 +186,7 @@ static void run_on(struct worker *w, struct partition *p)
 static enum st halt_at_target(struct again *a, struct partition *p)
 {
     const struct model_range *r = a->range[p->p];
-    struct position at = {.epoch = r->epoch, .offset = target(a->m, r)};
+    struct position at = {.run = r->run, .epoch = r->epoch, .offset = target(a->m, r)};
 
     if (p->phase != PHASE_RUNNING || p->block.records || !last_life(a, p) ||
         position_cmp(p->m.pos, at) != 0 || (partition_waits(p) && !r->waits))
@@ -196,6 +204,7 @@ static enum st begin(struct again *a, const struct model_range *r)
     int64_t from = first_needed(a->m, r); /* of each epoch, as then */
 
     TRY(partition_alloc(w, p));
+    w->run = r->run;
     TRY(partition_begin(w, p, from, first ? first->begin : r->until));
     p->m.epochs = r->epoch + 1;
     p->next = from;

@@ -1,5 +1,4 @@
-/* where.h: a place in a topic, as a user names it: where a job begins, where it ends, where a reset
- * puts its offsets.
+/* where.h: a place in a topic, as a user names it: where a job begins, and where it ends.
  *
  *   earliest, latest   the first record that there is; behind the last one
  *   stored             what the group has committed (earliest, where it has not)

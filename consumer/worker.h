@@ -129,6 +129,7 @@ struct worker {
     bool quiet, checkpoint_now, over_limit, publishing;
     struct where from, until; /* where new partitions begin, and where they end; WHERE_NONE: they
                                  do not end */
+    uint32_t run;             /* that the last reset began; 0: there was none */
     uint32_t life;            /* of the job, that this process takes part in: see range.c */
     uint32_t born;            /* partitions of the topic when the job began; 0: not known yet */
     bool life_known;
@@ -211,6 +212,8 @@ MUST enum st range_end(struct worker *w, uint32_t partition, int64_t *end);
  * r and im: to read a slot with. */
 MUST enum st range_restored(struct worker *w, struct slot_reader *r, struct image *im,
                             const struct start *s, uint32_t n);
+/* What a slot says of the last reset; ST_FATAL: it came after this worker's start. */
+MUST enum st range_run(struct worker *w, uint32_t run);
 /* A partition with this life and these flags has nothing left to do for ours. */
 bool range_done(const struct worker *w, uint32_t life, uint32_t flags);
 void range_ended(struct worker *w);        /* all are done: the next publish says so */

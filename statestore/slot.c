@@ -203,8 +203,10 @@ size_t slot_key(char out[SLOT_KEY_BYTES], uint32_t partition, uint32_t turn, int
     int n = snprintf(out, SLOT_KEY_BYTES, "slot/%" PRIu32 "%s/", partition, turn ? ".1" : "");
 
     CHECK(turn < 2);
-    n += j < 0 ? snprintf(out + n, (size_t)(SLOT_KEY_BYTES - n), "manifest")
-               : snprintf(out + n, (size_t)(SLOT_KEY_BYTES - n), "chunk/%" PRId64, j);
+    if (j < 0)
+        n += snprintf(out + n, (size_t)(SLOT_KEY_BYTES - n), j == SLOT_RUN ? "run" : "manifest");
+    else
+        n += snprintf(out + n, (size_t)(SLOT_KEY_BYTES - n), "chunk/%" PRId64, j);
     CHECK(n < SLOT_KEY_BYTES);
     return (size_t)n;
 }

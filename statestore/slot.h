@@ -104,9 +104,11 @@ struct manifest {
     struct lineage lineage[LINEAGE_MAX];
 };
 
-/* The record key of chunk j, or of the manifest (j = -1); returns its length. Where rounds have to
- * repeat bit for bit, a slot lies in two places in turn, 0 and 1: the one before stands until all
- * have used it. */
+enum { SLOT_MANIFEST = -1, SLOT_RUN = -2 };
+/* The record key of chunk j, of the manifest, or of the run (turn 0 only) that a reset began: four
+ * bytes, and slots and local states of smaller runs are void. Returns its length. Where rounds have
+ * to repeat bit for bit, a slot lies in two places in turn, 0 and 1: the one before stands until
+ * all have used it. */
 size_t slot_key(char out[SLOT_KEY_BYTES], uint32_t partition, uint32_t turn, int64_t j);
 
 /* Bytes that encode() may need for this many chunks. */

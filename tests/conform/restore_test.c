@@ -345,6 +345,39 @@ static void a_restore_that_was_broken_off_begins_anew(void **state)
     assert_int_equal(got.trained, 100);
 }
 
+/* ---- a reset ---- */
+
+/* Its owner has partition 0; partition 1 was done before the reset, which it hears of by following
+ * the slots. */
+static void what_others_learned_before_a_reset_is_void(void **state)
+{
+    static const uint8_t run[4] = {1};
+    struct mill_run r = {.mine = 1, .impatient = true, .set = {"staleness=async"}};
+    struct mill_part got;
+    char key[SLOT_KEY_BYTES];
+
+    (void)state;
+    mill_topic("data", 2);
+    mill_put(0, 0, 100);
+    mill_put(1, 0, 100);
+    mill_trained(&(struct mill_run){.set = {"staleness=async"}});
+    for (uint32_t p = 0; p < 2; p++) {
+        struct bytes k = {(const uint8_t *)key, slot_key(key, p, 0, SLOT_RUN)};
+
+        mill_put_key("mill.params", p, k, (struct bytes){run, sizeof run}, true);
+    }
+    mill_trained(&r);
+    assert_int_equal(r.records, 100);
+    assert_true(mill_slot("mill", 0, &got));
+    assert_int_equal(got.pos.run, 1);
+    assert_int_equal(got.trained, 100);
+    assert_false(got.ended);
+    r.mine = 0;
+    mill_trained(&r);
+    assert_int_equal(r.records, 100);
+    assert_true(mill_slot("mill", 0, &got) && got.ended);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, mill_begin, mill_end)
 
 int main(int argc, char **argv)
@@ -365,6 +398,7 @@ int main(int argc, char **argv)
         TEST(a_retention_gap_is_refused_unless_it_is_allowed),
         TEST(a_gap_up_to_the_end_and_beyond_loses_what_was_asked_for),
         TEST(a_restore_that_was_broken_off_begins_anew),
+        TEST(what_others_learned_before_a_reset_is_void),
     };
 
     if (argc > 1)

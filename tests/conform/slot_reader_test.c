@@ -245,6 +245,30 @@ static void what_is_of_another_partition_is_refused(void **state)
     refused("manifest: is that of partition 1");
 }
 
+/* Also what a worker writes that has not noticed, and what is broken. */
+static void slots_of_runs_before_a_reset_are_void(void **state)
+{
+    uint8_t run[4];
+    bool found;
+
+    (void)state;
+    put_slot(1000, 7, true);
+    put_u32(run, 2);
+    put("slot/0/run", run, sizeof run, true);
+    assert_int_equal(read_slot(0, NULL, &found), ST_OK);
+    assert_false(found);
+    assert_int_equal(im.run, 2);
+    m.pos.run = 1;
+    put_slot(2000, 8, true);
+    put_chunk(1, 9, true, 0);
+    assert_int_equal(read_slot(0, NULL, &found), ST_OK);
+    assert_false(found);
+    m.pos.run = 2;
+    put_slot(10, 3, true);
+    holds(10, (const uint8_t[CHUNKS]){3, 4, 5});
+    assert_int_equal(im.run, 2);
+}
+
 static void other_keys_are_none_of_its_business(void **state)
 {
     static const char *const keys[] = {"s",
@@ -365,6 +389,7 @@ int main(int argc, char **argv)
         TEST(a_flipped_bit_is_refused_with_its_record),
         TEST(a_flipped_bit_in_the_manifest_is_refused),
         TEST(what_is_of_another_partition_is_refused),
+        TEST(slots_of_runs_before_a_reset_are_void),
         TEST(other_keys_are_none_of_its_business),
         TEST(a_chunk_beyond_the_states_of_the_job_takes_no_memory),
         TEST(chunks_of_another_size_are_refused),

@@ -206,6 +206,9 @@ class Kafka(Place):
             n, = struct.unpack(">h", r.key[2:4])
             if r.key[4:4 + n].decode() != group:
                 continue
+            if r.value is None:
+                found.pop(struct.unpack(">i", r.key[-4:])[0], None)
+                continue
             version, offset, _, n = struct.unpack(">hqiB", r.value[:15])
             at, n = (15, n - 1) if version > 3 else (16, r.value[15])  # the compact form since 4
             found[struct.unpack(">i", r.key[-4:])[0]] = offset, r.value[at:at + n].decode()

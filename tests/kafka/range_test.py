@@ -80,6 +80,28 @@ class Range(unittest.TestCase):
         self.assertEqual(code, 3)
         self.assertIn("this job has states already, begun with --from @", said)
 
+    def test_a_team_is_reset_once_it_has_left(self):
+        self.kafka.put("shared", PARTITIONS, self.rows, KEEP)
+        job, one = self.job("j-shared", "shared"), self.job("j-single", "shared")
+        self.train(one, "--until-end").done()
+        flags = ["--until-end", "--workers", "2", "--leave"]
+        t = self.train(job, *flags)
+        t.until("restored", PARTITIONS)
+        r = job.millrace("reset", job.file, "--execute", check=False)
+        self.assertEqual(r.returncode, 6, r.stderr)
+        self.assertRegex(r.stderr.decode(), "group j-shared has [12] members: stop its workers")
+        t.done()
+        self.assertEqual(job.model(), one.model())
+        for _ in range(2):
+            said = job.millrace("reset", job.file, "--execute").stdout.decode()
+            self.assertIn(f"{PARTITIONS} offsets of group j-shared, {PARTITIONS} slots", said)
+            self.assertEqual(self.kafka.committed("j-shared"), {})
+            self.train(job, *flags).done()
+            self.assertEqual(sum(s.trained for s in job.show().values()), ROWS)
+            self.assertEqual(job.model(), one.model())
+        listed = job.millrace("model", "ls", job.file).stdout.splitlines()
+        self.assertEqual(len(listed), 1 + 3)
+
 
 if __name__ == "__main__":
     unittest.main()
