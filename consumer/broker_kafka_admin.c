@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ADDED_US = 3000000 };
+
 struct ask {
     struct kafka *b;
     rd_kafka_AdminOptions_t *options;
@@ -238,14 +240,22 @@ enum st kafka_topic_delete(void *self, const char *name, struct err *e)
     return st == ST_OK ? until_partitions(b, name, 0, e) : st;
 }
 
+/* Somebody else was first; what was said of it may take a moment to be known everywhere. */
 static bool has_partitions(struct kafka *b, const char *name, uint32_t total)
 {
+    int64_t stop = clock_mono_us() + ADDED_US;
     int32_t replication;
     struct err e;
     uint32_t n = 0;
-    enum st st = partitions_of(b, name, &n, &replication, &e);
+    enum st st;
 
-    return (st == ST_OK || st == ST_AGAIN) && n == total; /* a leader may be missing yet */
+    do {
+        st = partitions_of(b, name, &n, &replication, &e); /* a leader may be missing yet */
+        if (st != ST_OK && st != ST_AGAIN)
+            return false;
+        rd_kafka_poll(b->admin, 20);
+    } while (n < total && clock_mono_us() < stop);
+    return n == total;
 }
 
 enum st kafka_partitions_add(void *self, const char *name, uint32_t total, struct err *e)
@@ -271,7 +281,7 @@ enum st kafka_partitions_add(void *self, const char *name, uint32_t total, struc
         st = topic_result(&a, r, n, RD_KAFKA_RESP_ERR_NO_ERROR, what, e);
     }
     ask_end(&a);
-    if (st == ST_BAD_CONFIG && has_partitions(b, name, total)) /* somebody else was first */
+    if (st == ST_BAD_CONFIG && has_partitions(b, name, total))
         return ST_OK;
     return st == ST_OK ? until_partitions(b, name, total, e) : st;
 }

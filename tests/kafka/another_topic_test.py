@@ -59,18 +59,19 @@ class Changed(unittest.TestCase):
     def goes_on(self, name, n, frozen=False):
         job, t = self.live(name, self.others[:n], CONTINUE, frozen)
         t.done()
-        (_, _, _, old, _), *_ = pieces = job.show()[0].learned
-        self.assertEqual(pieces, [(0, 0, 0, old, old), (1, 0, 0, n, n)])
+        (_, _, _, old, _), (_, _, _, new, _) = pieces = job.show()[0].learned
+        self.assertEqual(pieces, [(0, 0, 0, old, old), (1, 0, 0, new, new)])
+        self.assertTrue(0 < new <= n, new)  # its end is where the topic's was when it noticed
         self.assertTrue(0 < old < len(self.rows) and old % 4096 == 0, old)
         self.assertIn("another topic of this name", t.text)
         # as a job that stopped there, and found the new topic when it was started again
         self.another(name, self.rows)
         still = self.job(name + "-still", name, CONTINUE)
         self.assertEqual(still.tried("--max-rows", str(old))[0], 0)
-        self.another(name, self.others[:n])
+        self.another(name, self.others[:new])
         self.assertEqual(still.tried()[0], 0)
         self.assertEqual(job.digest().split()[-1], still.digest().split()[-1])
-        print(f"\n{name}: {old} records of the old topic, {n} of the new one", end=" ")
+        print(f"\n{name}: {old} records of the old topic, {new} of the new one", end=" ")
 
     def test_made_anew_as_long(self):
         self.goes_on("same", ROWS)
