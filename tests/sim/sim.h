@@ -61,8 +61,8 @@ enum fault {
 /* ---- sim_plan.c ---- */
 
 enum {
-    SIM_PARTITIONS = 320,
-    SIM_WORKERS = 320,
+    SIM_PARTITIONS = 1000,
+    SIM_WORKERS = 1000,
     SIM_TWINS = 4,
     SIM_NODES = SIM_WORKERS + SIM_TWINS + 1
 };
