@@ -17,12 +17,15 @@
  * the end of any partition. A process stays in the life that it started in, though its partitions
  * change; where it is given one of a later life, others have gone on, and it follows them. With
  * several epochs there is one life only, for the range has to stay. */
+#include "config/base/clock.h"
 #include "config/base/log.h"
 #include "consumer/slot_reader.h"
 #include "consumer/worker.h"
 
 #include <inttypes.h>
-#include <string.h>
+#include <unistd.h>
+
+enum { UNDECIDED_US = 90000000 };
 
 bool worker_bounded(const struct worker *w)
 {
@@ -142,12 +145,28 @@ static enum st go_on(struct worker *w, struct partition *p)
 
 /* ---- lives ---- */
 
+/* A transaction of a worker that is gone is undecided for its timeout at most. */
+static enum st ask_committed(struct worker *w, const struct slot_reader *r)
+{
+    int64_t stop = clock_mono_us() + UNDECIDED_US;
+
+    for (;;) {
+        enum st st =
+            w->br->committed(w->b, w->job->name, w->job->topic, w->offsets, w->partitions, w->err);
+
+        if (st != ST_AGAIN || clock_mono_us() > stop)
+            return st;
+        TRY(r->meanwhile(r->arg));
+        usleep(20000);
+    }
+}
+
 /* What an ended job has learned is committed: no partition of the topic has more. */
-static enum st nothing_behind(struct worker *w, bool *nothing)
+static enum st nothing_behind(struct worker *w, const struct slot_reader *r, bool *nothing)
 {
     int64_t end;
 
-    TRY(w->br->committed(w->b, w->job->name, w->job->topic, w->offsets, w->partitions, w->err));
+    TRY(ask_committed(w, r));
     *nothing = true;
     for (uint32_t i = 0; *nothing && i < w->partitions; i++) {
         TRY(range_end(w, i, &end));
@@ -157,7 +176,8 @@ static enum st nothing_behind(struct worker *w, bool *nothing)
 }
 
 /* Once in a process; later only where others have gone on. */
-static enum st find_life(struct worker *w, const struct manifest *first)
+static enum st find_life(struct worker *w, const struct slot_reader *r,
+                         const struct manifest *first)
 {
     bool ended = first && first->flags & SLOT_ENDED, nothing;
     uint32_t last;
@@ -167,8 +187,10 @@ static enum st find_life(struct worker *w, const struct manifest *first)
     if (!ended || w->job->epochs > 1)
         return checkpoint_life_set(w->cp, w->life, w->err);
     TRY(checkpoint_life(w->cp, &last, w->err));
-    TRY(nothing_behind(w, &nothing));
-    if (last == w->life || nothing)
+    if (last == w->life)
+        return ST_OK;
+    TRY(nothing_behind(w, r, &nothing));
+    if (nothing)
         return ST_OK;
     w->life++;
     log_line(LOG_INFO, "the job has ended: it goes on behind its end", "life=%" PRIu32, w->life);
@@ -209,7 +231,7 @@ enum st range_restored(struct worker *w, struct slot_reader *r, struct image *im
 
     if (!w->life_known) {
         TRY(first_slot(w, r, im, &first));
-        TRY(find_life(w, first));
+        TRY(find_life(w, r, first));
         w->life_known = true;
     }
     for (uint32_t i = 0; i < n; i++) {
