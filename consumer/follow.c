@@ -18,7 +18,7 @@ struct followed {
     struct image slot; /* the newest whole one; not where a slot has two places, for there the
                           newest stands while the other is written */
     int64_t next;      /* offset to read on from */
-    bool on;
+    bool on, broken;   /* broken: the last manifest read is not whole, or not even one */
 };
 
 struct follower {
@@ -27,6 +27,7 @@ struct follower {
     struct followed *f;   /* [partitions] */
     struct tensors state; /* room for one slot in a fold */
     uint32_t n;           /* partitions followed */
+    struct err why;       /* the last of them that broke */
 };
 
 bool worker_follows(const struct worker *w)
@@ -39,7 +40,7 @@ static void forget(struct followed *f)
     image_fini(&f->in[0]);
     image_fini(&f->in[1]);
     image_fini(&f->slot);
-    f->whole[0] = f->whole[1] = f->on = false;
+    f->whole[0] = f->whole[1] = f->on = f->broken = false;
     f->next = EARLIEST;
 }
 
@@ -156,17 +157,20 @@ static enum st take(struct worker *w, uint32_t partition, const struct record *r
     struct followed *f = &w->follower->f[partition];
     bool manifest;
     uint32_t turn;
+    enum st st;
 
     f->next = r->offset + 1;
-    TRY(slot_take(f->in, partition, r, &turn, &manifest, w->err));
-    if (turn > 1)
-        return ST_OK;
-    f->whole[turn] = false;
+    st = slot_take(f->in, partition, r, &turn, &manifest, w->err);
+    if (turn < 2)
+        f->whole[turn] = false;
+    if (st != ST_OK || turn > 1)
+        return st;
     if (!manifest || !f->in[turn].closed || f->in[turn].m.pos.run < w->run) /* void since a reset */
         return ST_OK;
     TRY(image_complete(&f->in[turn], w->err));
     TRY(check_job(w, partition, &f->in[turn].m));
     f->whole[turn] = true;
+    f->broken = false;
     if (w->job->staleness == 0 || (f->slot.closed && f->slot.m.seq > f->in[turn].m.seq))
         return ST_OK;
     return keep(f, &f->in[turn], w->err);
@@ -177,18 +181,20 @@ static enum st unless_older(struct worker *w, uint32_t partition, enum st st)
 {
     if (st != ST_CORRUPT)
         return st;
-    log_line(LOG_DEBUG, "slot passed over", "partition=%" PRIu32 " reason=\"%s\"", partition,
-             w->err->text);
+    w->follower->f[partition].broken = true;
+    w->follower->why = *w->err;
     return ST_OK;
 }
 
-/* A broker that has just started may not know a topic yet. */
-static bool params_gone(const struct worker *w)
+/* At the end there is no next one to wait for: until its owner publishes again, that partition
+ * counts with what came before, and whoever restores it now will refuse it. */
+static void at_end(struct worker *w, uint32_t partition, struct followed *f)
 {
-    struct topic_info t;
-    struct err e;
-
-    return w->br->topic(w->b, w->job->topic_params, &t, &e) == ST_OK && !t.exists;
+    if (f->on && f->broken)
+        log_line(LOG_WARN, "slot is damaged: waiting for the next that its owner publishes",
+                 "topic=%s partition=%" PRIu32 " reason=\"%s\"", w->job->topic_params, partition,
+                 w->follower->why.text);
+    f->broken = false;
 }
 
 static enum st follow_record(struct worker *w, const struct record *r, bool *again)
@@ -208,13 +214,10 @@ static enum st follow_record(struct worker *w, const struct record *r, bool *aga
         *again = true;
         return ST_OK;
     case REC_ERROR:
-        if (r->reason != BROKER_ERR_TOPIC_GONE || !params_gone(w))
-            return ST_OK;
-        return fail(w->err, ST_BAD_CONFIG,
-                    "topic %s was deleted while the job runs. The states are safe in their "
-                    "workers' folders: start the workers again",
-                    w->job->topic_params);
+        return r->reason == BROKER_ERR_TOPIC_GONE ? unless_params_gone(w, ST_OK) : ST_OK;
     case REC_EOF:
+        if (f)
+            at_end(w, (uint32_t)r->partition, f);
         return ST_OK;
     }
     CHECK(false);

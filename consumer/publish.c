@@ -201,10 +201,12 @@ enum st publish_end(struct worker *w, enum st st)
         committed(w);
         return ST_OK;
     }
+    if (st == ST_BAD_CONFIG) /* the plainest reason first */
+        st = unless_params_gone(w, st);
     why = *w->err;
     w->sent_version = 0;
-    if (w->br->producer_abort(w->producer, &undone) != ST_OK) /* a restart settles it */
-        return fail(w->err, ST_FATAL, "%s; then %s", why.text, undone.text);
+    if (w->br->producer_abort(w->producer, &undone) != ST_OK && st != ST_BAD_CONFIG)
+        return fail(w->err, ST_FATAL, "%s; then %s", why.text, undone.text); /* a restart settles */
     *w->err = why;
     return st;
 }

@@ -260,6 +260,8 @@ enum st topic_read(struct slot_reader *r, uint32_t partition,
 struct reading_slot {
     struct image *im; /* [2] by turn */
     uint32_t partition;
+    struct err manifest[2]; /* why the last one read is none; "": it is one */
+    struct err chunk[2];    /* why the last was none that was none */
 };
 
 static enum st take_slot_record(void *arg, const struct record *r, struct err *e)
@@ -267,14 +269,21 @@ static enum st take_slot_record(void *arg, const struct record *r, struct err *e
     struct reading_slot *s = arg;
     uint32_t turn;
     bool manifest;
+    enum st st = slot_take(s->im, s->partition, r, &turn, &manifest, e);
 
-    return slot_take(s->im, s->partition, r, &turn, &manifest, e);
+    if (st != ST_OK && st != ST_CORRUPT)
+        return st;
+    if (manifest)
+        s->manifest[turn] = st == ST_OK ? (struct err){""} : *e;
+    else if (st == ST_CORRUPT)
+        s->chunk[turn] = *e;
+    return ST_OK; /* a newer one may follow: what counts is what the last manifest names */
 }
 
 enum st slot_read_turns(struct slot_reader *r, uint32_t partition, struct image im[2],
                         struct err *e)
 {
-    struct reading_slot s = {im, partition};
+    struct reading_slot s = {.im = im, .partition = partition};
     enum st st;
 
     for (int i = 0; i < 2; i++) {
@@ -286,8 +295,12 @@ enum st slot_read_turns(struct slot_reader *r, uint32_t partition, struct image 
     st = topic_read(r, partition, take_slot_record, &s, e);
     for (int i = 0; st == ST_OK && i < 2; i++) {
         im[i].closed = im[i].closed && im[i].m.pos.run >= im->run;
-        if (im[i].closed)
+        if (*s.manifest[i].text)
+            st = fail(e, ST_CORRUPT, "%s", s.manifest[i].text);
+        else if (im[i].closed)
             st = image_complete(&im[i], e);
+        if (st == ST_CORRUPT && !*s.manifest[i].text && *s.chunk[i].text)
+            *e = s.chunk[i];
     }
     if (st == ST_CORRUPT)
         return fail(

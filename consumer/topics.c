@@ -74,3 +74,16 @@ enum st topics_ready(struct worker *w)
     TRY(ready(w, &models, true));
     return w->job->bad_dead_letter ? ready(w, &dead, false) : ST_OK;
 }
+
+enum st unless_params_gone(struct worker *w, enum st st)
+{
+    struct topic_info t;
+    struct err e;
+
+    if (w->br->topic(w->b, w->job->topic_params, &t, &e) != ST_OK || t.exists)
+        return st;
+    return fail(w->err, ST_BAD_CONFIG,
+                "topic %s was deleted while the job runs. The states are safe in their workers' "
+                "folders: start the workers again",
+                w->job->topic_params);
+}

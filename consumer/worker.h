@@ -191,6 +191,9 @@ void shape_batch(struct shape *sh,
 /* topics.c: creates what is absent and refuses what would lose slots: wrong cleanup.policy, too few
  * partitions, too small messages. */
 MUST enum st topics_ready(struct worker *w);
+/* st; but where the parameter topic was deleted, that as the reason: ST_BAD_CONFIG. A broker that
+ * has just started may not know a topic yet. */
+MUST enum st unless_params_gone(struct worker *w, enum st st);
 
 /* restore.c: local state or slot, whichever has the greater position, for the partitions just
  * assigned; then the empty slot of new ones, and where to read on. ST_REVOKED: the group moved on

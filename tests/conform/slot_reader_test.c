@@ -293,7 +293,18 @@ static void other_keys_are_none_of_its_business(void **state)
     put("slot/0/chunk/", (const uint8_t *)"x", 1, true);
     holds(10, (const uint8_t[]){1, 2, 3});
     put("slot/0/chunk/x", (const uint8_t *)"x", 1, true);
-    refused("chunk: 1 bytes that are no chunk");
+    holds(10, (const uint8_t[]){1, 2, 3});
+}
+
+static void what_is_damaged_before_a_whole_slot_does_not_count(void **state)
+{
+    (void)state;
+    put_slot(10, 1, true);
+    put("slot/0/chunk/1", (const uint8_t *)"x", 1, true);
+    put("slot/0/manifest", (const uint8_t *)"x", 1, true);
+    refused("manifest: ");
+    put_slot(20, 1, true);
+    holds(20, (const uint8_t[]){1, 2, 3});
 }
 
 static void a_chunk_beyond_the_states_of_the_job_takes_no_memory(void **state)
@@ -391,6 +402,7 @@ int main(int argc, char **argv)
         TEST(what_is_of_another_partition_is_refused),
         TEST(slots_of_runs_before_a_reset_are_void),
         TEST(other_keys_are_none_of_its_business),
+        TEST(what_is_damaged_before_a_whole_slot_does_not_count),
         TEST(a_chunk_beyond_the_states_of_the_job_takes_no_memory),
         TEST(chunks_of_another_size_are_refused),
         TEST(an_undecided_transaction_is_waited_for),
