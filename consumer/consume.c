@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { POLL_MS = 100, WAIT_POLL_MS = 2 };
+enum { WAIT_MS = 50000, NAME_TRIES = 5 };      /* as long as records are tried */
 enum { LOOK_US = 1000000, GONE_US = 3000000 }; /* how often, how long to look for a topic */
 
 uint64_t record_fingerprint(const struct record *r)
@@ -121,6 +122,47 @@ static enum st let_go(struct worker *w)
     return w->br->consumer_assign(w->c, NULL, 0, w->err);
 }
 
+/* Whoever uses our name has opened a producer of it before it joined the group, and none of ours
+ * would write any more. */
+static enum st name_is_ours(struct worker *w)
+{
+    static const char key[] = "name";
+    enum st st;
+    struct err e;
+
+    TRY(w->br->producer_begin(w->producer, w->err));
+    st = w->br->produce(w->producer, TOPIC_PARAMS, 0,
+                        (struct bytes){(const uint8_t *)key, sizeof key - 1}, (struct bytes){0}, -1,
+                        NULL, 0, w->err);
+    if (st == ST_OK)
+        st = w->br->producer_wait(w->producer, WAIT_MS, w->err);
+    if (w->br->producer_abort(w->producer, st == ST_OK ? w->err : &e) != ST_OK)
+        return ST_FATAL;
+    return st;
+}
+
+/* librdkafka fences itself where it has joined twice, as when a broker was away for longer than the
+ * session. */
+enum st worker_fenced(struct worker *w)
+{
+    enum st st = ST_AGAIN;
+
+    CHECK(!w->publishing);
+    worker_disown(w);
+    w->recs = w->rec_at = 0;
+    w->listed = false;
+    for (int i = 0; st == ST_AGAIN && i < NAME_TRIES; i++)
+        st = name_is_ours(w);
+    if (st == ST_FATAL)
+        return fail(w->err, st,
+                    "another worker uses the name '%s': it has taken over, this one leaves",
+                    w->name);
+    TRY(st);
+    log_line(LOG_WARN, "put out of the group, though nobody else has this name: joining anew",
+             "worker=%s", w->name);
+    return worker_join(w);
+}
+
 static enum st group_moved(struct worker *w, enum group_event ev, const struct start *list,
                            uint32_t n)
 {
@@ -150,9 +192,7 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
         log_line(LOG_WARN, "partitions lost: dropping their states", "count=%" PRIu32, n);
         return let_go(w);
     case GROUP_FENCED:
-        return fail(w->err, ST_FATAL,
-                    "another worker uses the name '%s': it has taken over, this one leaves",
-                    w->name);
+        return worker_fenced(w);
     case GROUP_NONE:
         break;
     }

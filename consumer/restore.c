@@ -27,9 +27,8 @@ static enum st stay_member(void *arg)
     case GROUP_NONE:
         return ST_OK;
     case GROUP_FENCED:
-        return fail(w->err, ST_FATAL,
-                    "another worker uses the name '%s': it has taken over, this one leaves",
-                    w->name);
+        TRY(worker_fenced(w));
+        return fail(w->err, ST_REVOKED, "the group has put out this worker while restoring");
     default:
         TRY(w->br->consumer_assign(w->c, NULL, 0, w->err));
         return fail(w->err, ST_REVOKED, "the group moved on while restoring");

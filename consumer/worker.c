@@ -318,7 +318,7 @@ static enum st open_store(struct worker *w)
     return checkpoint_identity(w->cp, w->br->cluster(w->b), w->job->name, w->err);
 }
 
-static enum st open_consumer(struct worker *w)
+enum st worker_join(struct worker *w)
 {
     struct consumer_conf c = {.topics = (const char *const[]){w->job->topic},
                               .topics_n = 1,
@@ -326,6 +326,9 @@ static enum st open_consumer(struct worker *w)
                               .instance = w->alone ? NULL : w->name,
                               .queue_bytes = w->queue_bytes};
 
+    if (w->c)
+        w->br->consumer_close(w->c);
+    free(w->c);
     w->c = calloc(1, w->br->consumer_bytes);
     if (!w->c)
         return fail(w->err, ST_FATAL, "no memory to start");
@@ -417,7 +420,7 @@ enum st worker_open_alone(struct worker *w, const struct job *job, uint32_t part
     w->until.kind = WHERE_LATEST; /* its partitions are given their ends */
     w->partitions = partitions;
     TRY(open_learning(w, job, e));
-    return open_consumer(w);
+    return worker_join(w);
 }
 
 enum st worker_open(struct worker *w, const struct job *job, const char *state_dir, struct err *e)
@@ -426,7 +429,7 @@ enum st worker_open(struct worker *w, const struct job *job, const char *state_d
     TRY(open_learning(w, job, e));
     TRY(open_kept(w));
     TRY(open_producer(w));
-    TRY(open_consumer(w));
+    TRY(worker_join(w));
     trigger_start(&w->checkpoint, job->checkpoint, w);
     trigger_start(&w->publish, job->publish, w);
     trigger_start(&w->snapshot, job->snapshot, w);

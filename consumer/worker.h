@@ -171,6 +171,8 @@ MUST enum st worker_open_alone(struct worker *w, const struct job *job, uint32_t
 /* The data topic has another number of partitions: what is made for their number is made anew. Only
  * while none is owned. */
 MUST enum st worker_resize(struct worker *w);
+/* A member of the group with a new consumer, in place of the one before, if any. */
+MUST enum st worker_join(struct worker *w);
 void worker_close(struct worker *w);
 MUST enum st partition_alloc(struct worker *w, struct partition *p);
 void partition_free(struct worker *w, struct partition *p);
@@ -225,6 +227,9 @@ MUST enum st range_left(struct worker *w); /* and it has */
 /* consume.c: one poll; answers what the group did; hands on only records that continue a running
  * partition. */
 MUST enum st consume(struct worker *w);
+/* The group has put us out: ST_FATAL where somebody else has our name; else a member anew, that
+ * owns nothing yet. */
+MUST enum st worker_fenced(struct worker *w);
 void worker_disown(struct worker *w); /* drops every state; own nothing until the next assignment */
 /* There is a sign that the data topic is, or was, not there. Own nothing; a second later what is
  * assigned is restored from what was saved, and compared with the topic as it is then. */

@@ -152,6 +152,63 @@ static void partitions_that_are_taken_away_come_back_as_they_were(void **state)
     }
 }
 
+/* The client says that somebody else has our name. */
+static enum group_event fenced_once(void *c, const struct start **partitions, uint32_t *n)
+{
+    return ++looks == 14 ? GROUP_FENCED : broker_local.consumer_event(c, partitions, n);
+}
+
+static struct worker *first;
+
+static void note_worker(struct worker *w)
+{
+    first = w;
+}
+
+/* A process that does have it. */
+static void second_begins(uint32_t polls)
+{
+    const char *const topics[] = {first->job->topic_params};
+    void *producer;
+
+    if (polls != 10)
+        return;
+    producer = calloc(1, broker_local.producer_bytes);
+    assert_non_null(producer);
+    assert_int_equal(
+        broker_local.producer_open(producer, first->b, first->name, topics, 1, &(struct err){""}),
+        ST_OK);
+    broker_local.producer_close(producer);
+    free(producer);
+}
+
+static void who_is_put_out_by_nobody_joins_anew(void **state)
+{
+    struct mill_run r = {.event = fenced_once, .poll_max = 500, .set = {"checkpoint.every=1 rows"}};
+    struct mill_part want[P];
+
+    (void)state;
+    reference(want);
+    looks = 0;
+    mill_trained(&r);
+    assert_true(looks > 14);
+    same("mill", want);
+}
+
+static void by_another_of_its_name_it_leaves(void **state)
+{
+    struct mill_run r = {
+        .event = fenced_once, .poll_max = 500, .opened = note_worker, .polled = second_begins};
+
+    (void)state;
+    mill_topic("data", 1);
+    mill_put(0, 0, N);
+    looks = 0;
+    mill_train(&r);
+    assert_int_equal(r.st, ST_FATAL);
+    assert_non_null(strstr(r.err.text, "another worker uses the name"));
+}
+
 /* ---- publishes that do not happen ---- */
 
 static void a_last_publish_that_fails_is_tried_again(void **state)
@@ -324,6 +381,8 @@ int main(int argc, char **argv)
         TEST(a_job_in_pieces_is_the_job_in_one),
         TEST(over_the_limit_the_worker_stops_and_says_where),
         TEST(partitions_that_are_taken_away_come_back_as_they_were),
+        TEST(who_is_put_out_by_nobody_joins_anew),
+        TEST(by_another_of_its_name_it_leaves),
         TEST(a_last_publish_that_fails_is_tried_again),
         TEST(a_last_publish_that_never_succeeds_is_an_error_and_the_next_start_makes_up_for_it),
         TEST(a_state_that_is_not_finite_stops_its_partition_and_no_other),
