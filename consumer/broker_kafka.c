@@ -285,7 +285,7 @@ static const struct fixed defaults[] = {
     {ALL, "socket.nagle.disable", "true"},
     {ALL, "log.connection.close", "false"},
     {KAFKA_CONSUMER, "session.timeout.ms", "20000"}, /* KAFKA_SESSION_MS */
-    {KAFKA_CONSUMER, "heartbeat.interval.ms", "2000"},
+    {KAFKA_CONSUMER, "heartbeat.interval.ms", "1000"},
     {KAFKA_CONSUMER, "max.poll.interval.ms", "120000"},
     {KAFKA_CONSUMER, "check.crcs", "true"},
     {KAFKA_PRODUCER, "compression.type", "lz4"},
