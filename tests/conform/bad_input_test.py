@@ -379,7 +379,7 @@ class States(Case):
             good = mine[key][-1]
             bad = bytearray(good.value)
             bad[at] ^= 4
-            self.put_slots("slots", log + [good._replace(value=bytes(bad))])
+            self.put_slots("slots", [r._replace(value=bytes(bad)) if r is good else r for r in log])
             self.refused(job, 1, "slots.params partition 0",
                          "chunk" if key == b"chunk/0" else "offset", "Delete the topic")
         self.put_slots("slots", log + [mine[b"chunk/0"][-2]])  # another publish's
