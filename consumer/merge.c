@@ -28,6 +28,7 @@
 /* What is published for the sake of pulls takes a PULL_SPACINGth of the time, unless one takes
  * long. */
 enum { ROUND_FIRST = 32, PULL_SPACING = 20, PULL_WAIT_MS = 2000, RETRY_MS = 1000 };
+enum { PASSED_US = 30000000 };
 
 /* Records after which `round` more rounds than the first have ended. */
 static uint64_t round_edge(uint32_t round)
@@ -193,11 +194,11 @@ static const struct manifest *slot_of_round(const struct worker *w, uint32_t i, 
     return NULL;
 }
 
-/* Ours, but it has gone on: only where states of different age came together in a restore. */
-static bool went_on(const struct partition *p, struct round r)
+/* Ours may have: where states of different age came together in a restore. */
+static bool went_on(const struct manifest *m, struct round r)
 {
-    return p->m.life > r.life || (p->m.life == r.life &&
-                                  (p->m.round > r.n || (p->m.round == r.n && !partition_waits(p))));
+    return m->life > r.life ||
+           (m->life == r.life && (m->round > r.n || (m->round == r.n && !(m->flags & SLOT_WAIT))));
 }
 
 static bool is_published(const struct partition *p)
@@ -207,17 +208,46 @@ static bool is_published(const struct partition *p)
 
 /* What others have yet to see does not count: whoever takes it over would do this round again, and
  * find that the states of the one before have been written over. */
-static bool round_complete(const struct worker *w, struct round r)
+/* A partition that is not ours has gone on without us. Either ours is not ours any more, which the
+ * group will tell, or what it had then is nowhere. */
+static void passed_by(struct worker *w, uint32_t i, struct round r)
 {
+    int64_t now = clock_mono_us();
+
+    if (!w->passed_us)
+        w->passed_us = now;
+    if (now - w->passed_us < PASSED_US)
+        return;
+    w->passed_us = now;
+    log_line(
+        LOG_WARN,
+        "waiting for the state of a round that its partition has left behind: if the topic was "
+        "deleted, or has lost records, only a reset helps",
+        "topic=%s partition=%" PRIu32 " round=%" PRIu32, w->job->topic_params, i, r.n);
+}
+
+static bool round_complete(struct worker *w, struct round r)
+{
+    uint32_t passed = w->partitions;
+    bool complete = true;
+
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct partition *p = &w->part[i];
+        const struct manifest *m = slot_known(w, i);
 
-        if (p->phase == PHASE_NONE
-                ? !slot_of_round(w, i, r)
-                : partition_counts(p) && !(of_round(&p->m, r) && is_published(p)) && !went_on(p, r))
-            return false;
+        if (p->phase != PHASE_NONE) {
+            complete &=
+                !partition_counts(p) || (of_round(m, r) && is_published(p)) || went_on(m, r);
+        } else if (!slot_of_round(w, i, r)) {
+            complete = false;
+            passed = m && went_on(m, r) ? i : passed;
+        }
     }
-    return true;
+    if (passed < w->partitions)
+        passed_by(w, passed, r);
+    else
+        w->passed_us = 0;
+    return complete;
 }
 
 static enum st add_published(struct worker *w, uint32_t i, struct round round)
@@ -245,10 +275,12 @@ static enum st add_published(struct worker *w, uint32_t i, struct round round)
     image_fini(&im[0]);
     image_fini(&im[1]);
     if (st == ST_OK && !found)
-        return fail(w->err, ST_FATAL,
-                    "topic %s partition %" PRIu32 ": no state after round %" PRIu32
-                    ", which another partition still needs",
-                    w->job->topic_params, i, round.n);
+        return fail(
+            w->err, ST_FATAL, /* if somebody else has taken them over: a restart settles it */
+            "topic %s partition %" PRIu32 ": its state after round %" PRIu32
+            ", which another partition needs (staleness: 0), is gone. If that stays so, the "
+            "topic was deleted or has lost records: millrace reset %s",
+            w->job->topic_params, i, round.n, w->job->file);
     return st;
 }
 
@@ -264,8 +296,8 @@ static enum st merge_round(struct worker *w, struct round round)
             TRY(slot_state(w, slot_of_round(w, i, round), &state));
             TRY(add(w, i, state));
         } else if (partition_counts(p)) {
-            TRY(went_on(p, round) && !of_round(&p->m, round) ? add_published(w, i, round)
-                                                             : add(w, i, &p->state));
+            TRY(went_on(&p->m, round) && !of_round(&p->m, round) ? add_published(w, i, round)
+                                                                 : add(w, i, &p->state));
         }
     }
     return fold_end(&w->fold);
