@@ -29,7 +29,7 @@ void guard_by(struct worker *w, const struct partition *p)
         w->known = (struct known_record){(int32_t)p->p, p->last_offset, p->last_fingerprint};
 }
 
-static enum st guard_open(struct worker *w)
+enum st guard_open(struct worker *w)
 {
     struct consumer_conf c = {.topics = (const char *const[]){w->job->topic},
                               .topics_n = 1,
@@ -37,6 +37,8 @@ static enum st guard_open(struct worker *w)
                               .queue_bytes = GUARD_QUEUE_BYTES,
                               .fetch_bytes = GUARD_FETCH_BYTES};
 
+    if (!w->br->silent)
+        return ST_OK;
     w->guard = calloc(1, sizeof *w->guard);
     if (!w->guard)
         return fail(w->err, ST_FATAL, "no memory to guard the topic");
@@ -108,10 +110,6 @@ static enum st ask(struct worker *w)
     struct err e;
     enum st st, end;
 
-    if (!w->guard && (st = guard_open(w)) != ST_OK) {
-        guard_close(w);
-        return st;
-    }
     TRY(w->br->consumer_assign(w->guard->consumer, &s, 1, w->err));
     st = listen(w, &doubt);
     end = w->br->consumer_assign(w->guard->consumer, NULL, 0, st == ST_OK ? w->err : &e);

@@ -429,6 +429,7 @@ enum st worker_open(struct worker *w, const struct job *job, const char *state_d
     TRY(open_learning(w, job, e));
     TRY(open_kept(w));
     TRY(open_producer(w));
+    TRY(guard_open(w));
     TRY(worker_join(w));
     trigger_start(&w->checkpoint, job->checkpoint, w);
     trigger_start(&w->publish, job->publish, w);

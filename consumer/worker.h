@@ -258,6 +258,7 @@ void guard_by(struct worker *w, const struct partition *p);
 /* ST_REVOKED and topic_doubted(): what moved since the last checkpoint was not all read
  * from one topic; ST_AGAIN: that cannot be told now. */
 MUST enum st same_topic(struct worker *w);
+MUST enum st guard_open(struct worker *w); /* at the start: its memory is there from then on */
 void guard_close(struct worker *w);
 
 /* update.c: the block's batches one after another (batch_next), each scored, then learned. */
