@@ -206,8 +206,6 @@ static bool is_published(const struct partition *p)
     return !p->unsent && !p->moved;
 }
 
-/* What others have yet to see does not count: whoever takes it over would do this round again, and
- * find that the states of the one before have been written over. */
 /* A partition that is not ours has gone on without us. Either ours is not ours any more, which the
  * group will tell, or what it had then is nowhere. */
 static void passed_by(struct worker *w, uint32_t i, struct round r)
@@ -226,6 +224,8 @@ static void passed_by(struct worker *w, uint32_t i, struct round r)
         "topic=%s partition=%" PRIu32 " round=%" PRIu32, w->job->topic_params, i, r.n);
 }
 
+/* What others have yet to see does not count: whoever takes it over would do this round again, and
+ * find that the states of the one before have been written over. */
 static bool round_complete(struct worker *w, struct round r)
 {
     uint32_t passed = w->partitions;

@@ -125,8 +125,8 @@ struct worker {
     uint64_t rows, records, bad, nulls, bytes; /* of this process, since start */
     uint64_t version, version_records; /* newest snapshot in the model topic; records it learned */
     uint64_t sent_version;             /* in the open transaction; 0: none */
-    int64_t passed_us;                 /* since when others have gone on without us (merge.c) */
-    uint64_t pulls;                    /* since start */
+    int64_t passed_us; /* others go on without us: since when, or last said (merge.c) */
+    uint64_t pulls;    /* since start */
     bool quiet, checkpoint_now, over_limit, publishing;
     struct where from, until; /* where new partitions begin, and where they end; WHERE_NONE: they
                                  do not end */

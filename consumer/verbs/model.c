@@ -211,7 +211,6 @@ const struct verb verb_model = {
     "another form (--to). verify (a job file) reads the records again that a model was made from, "
     "makes it anew and compares: exit code 0 equal, 1 different, 7 it cannot be told, for records "
     "are gone, or the same records need not make the same bits (staleness other than 0, "
-    "batch_linger). diff compares two versions: 0 equal, 1 different. rm removes one that is not "
-    "the "
-    "newest.",
+    "batch_linger). diff compares two versions: 0 equal, 1 different. rm removes one, but "
+    "not the newest.",
     model};
