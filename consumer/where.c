@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const char *const words[] = {"earliest", "latest", "stored", NULL};
-static const int64_t day_ms = 86400000;
 
 /* Digits only: *v and what follows them; NULL: there are none, or too many. */
 static const char *number(const char *p, uint32_t most, int64_t *v)
@@ -21,24 +21,6 @@ static const char *number(const char *p, uint32_t most, int64_t *v)
     for (; isdigit((unsigned char)*p) && p - from < (int64_t)most; p++)
         *v = *v * 10 + (*p - '0');
     return p == from || isdigit((unsigned char)*p) ? NULL : p;
-}
-
-/* Days since 1970-01-01 of a date of the Gregorian calendar (Hinnant, "chrono-compatible low-level
- * date algorithms"). */
-static int64_t days(int64_t y, int64_t m, int64_t d)
-{
-    int64_t era, of_era, of_year;
-
-    y -= m <= 2;
-    era = y / 400;
-    of_era = y - era * 400;
-    of_year = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
-
-static int64_t month_days(int64_t y, int64_t m)
-{
-    return days(m == 12 ? y + 1 : y, m == 12 ? 1 : m + 1, 1) - days(y, m, 1);
 }
 
 /* ":" and two digits below a limit; *p moves behind them. */
@@ -72,18 +54,29 @@ static bool zone(const char *p, int64_t *ms)
     return true;
 }
 
+/* Seconds since 1970 of a time in UTC; -1: there is no such day. */
+static int64_t seconds_of(int64_t y, int64_t mon, int64_t d, int64_t s)
+{
+    struct tm t = {.tm_year = (int)y - 1900, .tm_mon = (int)mon - 1, .tm_mday = (int)d};
+    int64_t day = timegm(&t); /* where February has no 29th, the 1st of March */
+
+    return t.tm_mday == d ? day + s : -1;
+}
+
 static enum st time_of(const char *text, int64_t *ms, struct err *e)
 {
     static const char form[] = "2026-01-01T00:00:00Z, or milliseconds since 1970";
-    int64_t y, mon, d, h, min, s = 0, fraction = 0, scale = 1000, shift;
+    int64_t y, mon, d, h, min, s = 0, fraction = 0, scale = 1000, shift, utc = -1;
     const char *p = number(text, 15, ms);
 
     if (p && !*p)
         return ST_OK;
     p = number(text, 4, &y);
-    if (!p || y < 1970 || !two(&p, "-", 13, &mon) || !mon || !two(&p, "-", 32, &d) || !d ||
-        d > month_days(y, mon) || !two(&p, *p == ' ' ? " " : "T", 24, &h) ||
-        !two(&p, ":", 60, &min) || (*p == ':' && !two(&p, ":", 60, &s)))
+    if (p && y >= 1970 && two(&p, "-", 13, &mon) && mon && two(&p, "-", 32, &d) && d &&
+        two(&p, *p == ' ' ? " " : "T", 24, &h) && two(&p, ":", 60, &min) &&
+        (*p != ':' || two(&p, ":", 60, &s)))
+        utc = seconds_of(y, mon, d, (h * 60 + min) * 60 + s);
+    if (utc < 0)
         return fail(e, ST_BAD_CONFIG, "'%.40s' is no time: expected %s", text, form);
     if (*p == '.')
         for (p++; isdigit((unsigned char)*p); p++)
@@ -92,7 +85,7 @@ static enum st time_of(const char *text, int64_t *ms, struct err *e)
         return fail(e, ST_BAD_CONFIG, "'%.40s' has no zone: append Z for UTC, or +02:00", text);
     if (!zone(p, &shift))
         return fail(e, ST_BAD_CONFIG, "'%.40s' is no time: expected %s", text, form);
-    *ms = days(y, mon, d) * day_ms + ((h * 60 + min) * 60 + s) * 1000 + fraction - shift;
+    *ms = utc * 1000 + fraction - shift;
     return *ms >= 0 ? ST_OK : fail(e, ST_BAD_CONFIG, "'%.40s' is before 1970", text);
 }
 
