@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ADDED_US = 3000000 };
+enum { ADDED_MS = 3000 };
 
 struct ask {
     struct kafka *b;
@@ -95,24 +95,32 @@ enum st kafka_partitions(struct kafka *b, const char *topic, uint32_t *n, struct
     return ST_OK;
 }
 
-/* After a change the controller has decided, but a broker may be asked that has not heard of it. */
-static enum st until_partitions(struct kafka *b, const char *name, uint32_t want, struct err *e)
+/* After a change the controller has decided, but a broker may be asked that has not heard of it.
+ * *n: how many there are, also of partitions that have no leader yet (ST_AGAIN). */
+static enum st await_partitions(struct kafka *b, const char *name, uint32_t want, int wait_ms,
+                                uint32_t *n, struct err *e)
 {
-    int64_t stop = clock_mono_us() + (int64_t)KAFKA_CALL_MS * 1000;
-    uint32_t n = 0;
+    int64_t stop = clock_mono_us() + (int64_t)wait_ms * 1000;
     int32_t replication;
     enum st st;
 
     do {
-        st = partitions_of(b, name, &n, &replication, e);
-        if (st == ST_OK && (want ? n >= want : n == 0))
+        st = partitions_of(b, name, n, &replication, e);
+        if (st == ST_OK && (want ? *n >= want : *n == 0))
             return ST_OK;
         rd_kafka_poll(b->admin, 20);
     } while (clock_mono_us() < stop && (st == ST_OK || st == ST_AGAIN));
     if (st == ST_OK)
         st = fail(e, ST_AGAIN, "topic '%s' has %u partitions after %d s, not %u (broker %s)", name,
-                  n, KAFKA_CALL_MS / 1000, want, b->address);
+                  *n, wait_ms / 1000, want, b->address);
     return st;
+}
+
+static enum st until_partitions(struct kafka *b, const char *name, uint32_t want, struct err *e)
+{
+    uint32_t n = 0;
+
+    return await_partitions(b, name, want, KAFKA_CALL_MS, &n, e);
 }
 
 static void note_config(struct topic_info *out, const char *name, const char *value)
@@ -243,19 +251,11 @@ enum st kafka_topic_delete(void *self, const char *name, struct err *e)
 /* Somebody else was first; what was said of it may take a moment to be known everywhere. */
 static bool has_partitions(struct kafka *b, const char *name, uint32_t total)
 {
-    int64_t stop = clock_mono_us() + ADDED_US;
-    int32_t replication;
     struct err e;
     uint32_t n = 0;
-    enum st st;
+    enum st st = await_partitions(b, name, total, ADDED_MS, &n, &e);
 
-    do {
-        st = partitions_of(b, name, &n, &replication, &e); /* a leader may be missing yet */
-        if (st != ST_OK && st != ST_AGAIN)
-            return false;
-        rd_kafka_poll(b->admin, 20);
-    } while (n < total && clock_mono_us() < stop);
-    return n == total;
+    return (st == ST_OK || st == ST_AGAIN) && n == total;
 }
 
 enum st kafka_partitions_add(void *self, const char *name, uint32_t total, struct err *e)
