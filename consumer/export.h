@@ -28,4 +28,8 @@ uint32_t model_diff(const struct model *a, const struct model *b, FILE *f);
 /* Element i, as a number. */
 double tensor_element(const struct tensor *t, uint64_t i);
 
+enum { SHAPE_BYTES = 112 };
+/* "f32 [3, 2]" */
+const char *tensor_shape(const struct tensor *t, char text[SHAPE_BYTES]);
+
 #endif

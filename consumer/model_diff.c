@@ -6,17 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SHAPE_BYTES = 112, PLACE_BYTES = 112 };
-
-static const char *shape_text(const struct tensor *t, char text[SHAPE_BYTES])
-{
-    int n = snprintf(text, SHAPE_BYTES, "%s [", dtype_name(t->d.dtype));
-
-    for (uint32_t k = 0; k < 4 && t->d.dim[k]; k++)
-        n += snprintf(text + n, SHAPE_BYTES - (size_t)n, "%s%" PRIu64, k ? ", " : "", t->d.dim[k]);
-    snprintf(text + n, SHAPE_BYTES - (size_t)n, "]");
-    return text;
-}
+enum { PLACE_BYTES = 112 };
 
 /* The index of element i: "[3, 2]". */
 static const char *place_text(const struct tensor *t, uint64_t i, char text[PLACE_BYTES])
@@ -65,14 +55,14 @@ static bool diff_tensor(const struct tensor *a, const struct tensor *b, FILE *f)
 {
     char one[SHAPE_BYTES], two[SHAPE_BYTES];
 
-    fprintf(f, "tensor %s %s: ", a->d.name, shape_text(a, one));
+    fprintf(f, "tensor %s %s: ", a->d.name, tensor_shape(a, one));
     if (!b) {
         fprintf(f, "in the first alone\n");
         return true;
     }
     if (a->d.dtype == b->d.dtype && !memcmp(a->d.dim, b->d.dim, sizeof a->d.dim))
         return diff_values(a, b, f);
-    fprintf(f, "in the second it is %s\n", shape_text(b, two));
+    fprintf(f, "in the second it is %s\n", tensor_shape(b, two));
     return true;
 }
 
@@ -122,7 +112,7 @@ uint32_t model_diff(const struct model *a, const struct model *b, FILE *f)
         if (tensors_find(&a->tensors, t->d.name))
             continue;
         n++;
-        fprintf(f, "tensor %s %s: in the second alone\n", t->d.name, shape_text(t, shape));
+        fprintf(f, "tensor %s %s: in the second alone\n", t->d.name, tensor_shape(t, shape));
     }
     return n + diff_measures(&a->measures, &b->measures, f);
 }

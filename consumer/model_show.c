@@ -40,15 +40,22 @@ double tensor_element(const struct tensor *t, uint64_t i)
     return NAN;
 }
 
+const char *tensor_shape(const struct tensor *t, char text[SHAPE_BYTES])
+{
+    int n = snprintf(text, SHAPE_BYTES, "%s [", dtype_name(t->d.dtype));
+
+    for (uint32_t k = 0; k < 4 && t->d.dim[k]; k++)
+        n += snprintf(text + n, SHAPE_BYTES - (size_t)n, "%s%" PRIu64, k ? ", " : "", t->d.dim[k]);
+    snprintf(text + n, SHAPE_BYTES - (size_t)n, "]");
+    return text;
+}
+
 static void show_tensor(const struct tensor *t, FILE *f)
 {
     double min = INFINITY, max = -INFINITY, sum = 0;
     uint64_t zeros = 0;
-    char dims[64] = "";
-    int n = 0;
+    char shape[SHAPE_BYTES];
 
-    for (uint32_t k = 0; k < 4 && t->d.dim[k]; k++)
-        n += snprintf(dims + n, sizeof dims - (size_t)n, "%s%" PRIu64, k ? ", " : "", t->d.dim[k]);
     for (uint64_t i = 0; i < t->n; i++) {
         double v = tensor_element(t, i);
 
@@ -57,8 +64,8 @@ static void show_tensor(const struct tensor *t, FILE *f)
         sum += v;
         zeros += v == 0;
     }
-    fprintf(f, "  %-12s %s [%s]  min %.6g  max %.6g  mean %.6g  zeros %" PRIu64 "\n", t->d.name,
-            dtype_name(t->d.dtype), dims, min, max, sum / (double)t->n, zeros);
+    fprintf(f, "  %-12s %s  min %.6g  max %.6g  mean %.6g  zeros %" PRIu64 "\n", t->d.name,
+            tensor_shape(t, shape), min, max, sum / (double)t->n, zeros);
 }
 
 /* Rows of a [features + 1, classes] matrix named w, by absolute value. Weight times spread would
