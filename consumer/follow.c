@@ -145,10 +145,9 @@ static enum st check_job(const struct worker *w, uint32_t partition, const struc
     if (m->job == w->fingerprint && m->state_version == w->algo->state_version)
         return ST_OK;
     return fail(w->err, ST_BAD_CONFIG,
-                "topic %s partition %" PRIu32
-                " holds the slot of another job: algorithm, options, schema, seed, batch, topic, "
-                "'staleness: 0' or version differ from this worker's. Give all workers of a job "
-                "the same file and program",
+                "topic %s partition %" PRIu32 " holds the slot of another job: " FINGERPRINT_WORDS
+                ", or the version, differ from this worker's. Give all workers of a job the same "
+                "file and program",
                 w->job->topic_params, partition);
 }
 

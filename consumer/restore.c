@@ -167,10 +167,9 @@ static enum st read_local(struct worker *w, uint32_t number, uint32_t run, struc
     TRY(st);
     if (im->m.job != w->fingerprint || im->m.pos.run < run) {
         log_line(LOG_WARN,
-                 im->m.pos.run < run
-                     ? "local state set aside: the job was reset"
-                     : "local state of another job set aside (algorithm, options, schema, seed, "
-                       "batch, topic or 'staleness: 0' differ)",
+                 im->m.pos.run < run ? "local state set aside: the job was reset"
+                                     : "local state of another job set aside (" FINGERPRINT_WORDS
+                                       " differ)",
                  "partition=%" PRIu32 " folder=%s", number, w->job->state_dir);
         checkpoint_begin(w->cp);
         checkpoint_drop(w->cp, number);
@@ -187,9 +186,8 @@ enum st check_slot(struct worker *w, uint32_t number, const struct manifest *m)
         return ST_OK;
     return fail(w->err, ST_BAD_CONFIG,
                 "topic %s partition %" PRIu32
-                " holds the slot of another job (algorithm %s): algorithm, options, schema, seed, "
-                "batch, topic or 'staleness: 0' differ from this one. "
-                "Use a new job name, or reset this one",
+                " holds the slot of another job (algorithm %s): " FINGERPRINT_WORDS
+                " differ from this one. Use a new job name, or reset this one",
                 w->job->topic_params, number, m->algo);
 }
 

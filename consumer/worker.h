@@ -205,6 +205,8 @@ MUST enum st restore_partitions(struct worker *w, const struct start *assigned, 
 /* The state of an allocated partition before its first record, with the range [begin, end). */
 MUST enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, int64_t end);
 
+/* What a job's fingerprint is of (worker.c), in words for people. */
+#define FINGERPRINT_WORDS "algorithm, options, schema, seed, batch, topic or 'staleness: 0'"
 /* The slot is one of this job. */
 MUST enum st check_slot(struct worker *w, uint32_t number, const struct manifest *m);
 
