@@ -18,7 +18,6 @@ import rig
 
 DATA = pathlib.Path(os.environ.get("MILLRACE_DATA",
                                    pathlib.Path(__file__).parents[3] / "shared/data")) / "a9a"
-THROTTLED = os.path.join(os.environ["MILLRACE_BUILD"], "millrace_throttle")
 WORKERS, FAST, SLOW = 4, 1500, 500  # rows a second
 JOB = """input: {format: libsvm, width: 123}
 algo: linear
@@ -65,7 +64,7 @@ class Async(unittest.TestCase):
         team = elastic_test.Team(self.tmp, self.kafka, f"async{partitions}", topic, JOB,
                                  workers=WORKERS, more=SELDOM)
         for i in range(WORKERS):
-            team.start(i, program=THROTTLED,
+            team.start(i, program=jobs.THROTTLED,
                        env={**os.environ, "ROWS_PER_S": str(FAST if i else SLOW)})
         team.done()
         pulls = [int(re.search(r" pulls=(\d+)", t.text)[1]) for t in team.running]

@@ -204,7 +204,7 @@ class Bad(unittest.TestCase):
         """A copied state folder: the newer process fences the older, which says so and leaves."""
         job, calm = self.half("name", what=LIVE)
         shutil.copytree(job.state, self.tmp / "copy.state")
-        t = job.train(program=os.path.join(os.environ["MILLRACE_BUILD"], "millrace_throttle"),
+        t = job.train(program=jobs.THROTTLED,
                       env={**os.environ, "ROWS_PER_S": "1000"})
         t.until("restored", 2)
         t.signal(signal.SIGSTOP)

@@ -140,7 +140,7 @@ class Elastic(unittest.TestCase):
                                                         "min.compaction.lag.ms": 3_600_000})
         team = Team(self.tmp, self.kafka, "apart", "rows", what)
         for i in range(WORKERS):
-            team.start(i, program=os.path.join(os.environ["MILLRACE_BUILD"], "millrace_throttle"),
+            team.start(i, program=jobs.THROTTLED,
                        env={**os.environ, "ROWS_PER_S": "2000-20000"})
         team.done()
         slots = sorted((r.timestamp, r.partition, *struct.unpack("<6xH88xI", r.value[:100]))

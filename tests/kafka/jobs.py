@@ -32,7 +32,14 @@ from collections import namedtuple
 import numpy
 
 MILLRACE = os.path.abspath(os.environ["MILLRACE"])
-RECORDS = os.path.join(os.environ["MILLRACE_BUILD"], "records")
+
+
+def program(name):
+    """Of the build under test."""
+    return os.path.join(os.environ["MILLRACE_BUILD"], name)
+
+
+RECORDS, THROTTLED = program("records"), program("millrace_throttle")
 SLOWER = int(os.environ.get("MILLRACE_SLOWER", "1"))
 EPOCH_MS = 1_700_000_000_000  # record timestamps are given, so that two topics can be the same
 
@@ -394,7 +401,7 @@ class Instants:
     """Kills by the writes and syncs of the process (tests/tools/kill_at.c): whatever the machine
     does meanwhile, they land where they were meant to."""
 
-    PROGRAM = os.path.join(os.environ["MILLRACE_BUILD"], "millrace_kill_at")
+    PROGRAM = program("millrace_kill_at")
 
     def __init__(self, job):
         """Trains it undisturbed: instants until it trains, and in all."""

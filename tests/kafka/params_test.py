@@ -12,7 +12,6 @@ import jobs
 import rig
 from elastic_test import Team
 
-THROTTLED = os.path.join(os.environ["MILLRACE_BUILD"], "millrace_throttle")
 ROWS = 120_000
 WHAT = jobs.DENSE.replace("staleness: 0", "staleness: async")
 MORE = 'checkpoint: {every: 500ms}\npublish: {every: 1s}\nsnapshot: {every: 3s}\n'
@@ -36,7 +35,7 @@ class Params(unittest.TestCase):
         """A team in the middle of its work."""
         team = Team(self.tmp, self.at, name, "rows", what, workers=2, more=MORE)
         for i in range(2):
-            team.start(i, program=THROTTLED, env={**os.environ, "ROWS_PER_S": "3000"})
+            team.start(i, program=jobs.THROTTLED, env={**os.environ, "ROWS_PER_S": "3000"})
         for t in team.running:
             t.until("rows/s", timeout=90)
         time.sleep(3)

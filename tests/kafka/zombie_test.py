@@ -5,7 +5,6 @@ wakes. It must not put its older slots behind the newer ones. Who judges is kcat
 the manifest in statestore/slot.c. The control: with offsets sent before the slots (rule R3 of the
 protocol reversed) the same freeze does put them there, so this test can see it."""
 
-import os
 import signal
 import struct
 import time
@@ -114,19 +113,19 @@ class Zombie(unittest.TestCase):
         self.safe("frozen")
 
     def test_frozen_before_its_slots_are_sent(self):
-        zombie = self.safe("slots", self.program("millrace_frozen_before_2"))
+        zombie = self.safe("slots", jobs.program("millrace_frozen_before_2"))
         self.assertRegex(zombie.text, "publish did not happen.*committing offsets")
 
     def test_frozen_when_its_slots_are_in_the_log(self):
-        self.safe("reports", self.program("millrace_frozen_before_4"))
+        self.safe("reports", jobs.program("millrace_frozen_before_4"))
 
     def test_frozen_before_the_commit(self):
-        self.safe("commit", self.program("millrace_frozen_before_5"))
+        self.safe("commit", jobs.program("millrace_frozen_before_5"))
 
     def test_offsets_before_slots_would_be_seen(self):
         name = "control"
         place = jobs.Kafka(self.broker, {**PROPS, "transaction.timeout.ms": 300_000})
-        _, _, zombie, before = self.takeover(name, self.program("millrace_mutant_offsets_first"),
+        _, _, zombie, before = self.takeover(name, jobs.program("millrace_mutant_offsets_first"),
                                              place)  # its transaction outlives the second worker
         deadline = time.monotonic() + 60 * jobs.SLOWER
         while len(list(manifests(self.kafka.kcat(name + ".params")))) == len(before):
@@ -158,10 +157,6 @@ class Zombie(unittest.TestCase):
         self.assertEqual(first.digest(second), self.calm.digest())
         self.assertEqual(first.model(), self.calm.model())
         jobs.letters_once(self, self.kafka.kcat(name + ".dead"), self.rows, jobs.POISON)
-
-    @staticmethod
-    def program(name):
-        return os.path.join(os.environ["MILLRACE_BUILD"], name)
 
 
 if __name__ == "__main__":

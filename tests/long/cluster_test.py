@@ -10,7 +10,6 @@ import unittest
 import jobs
 import rig
 
-THROTTLED = os.path.join(os.environ["MILLRACE_BUILD"], "millrace_throttle")
 PARTITIONS = 4
 RUNS = int(os.environ.get("MILLRACE_RUNS", "1"))
 KEEP = {"retention.ms": -1, "min.insync.replicas": 2}  # the records are of 2023
@@ -44,7 +43,7 @@ class Cluster(unittest.TestCase):
         calm.train().done()
         for run in range(RUNS):
             job = self.job(f"{name}{run}", what)
-            t = job.train(program=THROTTLED, env={**os.environ, "ROWS_PER_S": "3000"})
+            t = job.train(program=jobs.THROTTLED, env={**os.environ, "ROWS_PER_S": "3000"})
             t.until("rows/s")
             gone = []
             for topic in ("rows", job.name + ".params", job.name + ".models", job.name + ".dead",

@@ -13,7 +13,6 @@ import unittest
 import jobs
 import rig
 
-BUILD = os.environ["MILLRACE_BUILD"]
 SPACE = 1_000_000
 WHAT = f"""input: {{format: libsvm, width: {SPACE}}}
 algo: linear
@@ -45,7 +44,7 @@ class Takeover(unittest.TestCase):
         return job
 
     def train(self, job, *flags, program="millrace_throttle"):
-        return job.train(*flags, end=False, program=os.path.join(BUILD, program),
+        return job.train(*flags, end=False, program=jobs.program(program),
                          env={**os.environ, "ROWS_PER_S": "10000"})
 
     def two(self, name, *flags):

@@ -85,7 +85,7 @@ class Zombies(unittest.TestCase):
 
     def frozen(self, job, freeze, g):
         """A worker that has had partitions, and has none any more in the eyes of the group."""
-        program = zombie_test.Zombie.program(freeze) if freeze else jobs.MILLRACE
+        program = jobs.program(freeze) if freeze else jobs.MILLRACE
         t = job.train(program=program, end=False)
         self.assertTrue(t.until('msg="restored"'), t.text)
         if freeze is None:
