@@ -106,6 +106,8 @@ void kafka_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code,
     CHECK(c && c->rk == rk);
     if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         kafka_forget_membership(c);
+        c->revoking = false; /* where the topic changes twice between two polls, librdkafka does not
+                              * wait for the answer, and serves both in one */
         c->captured = rd_kafka_consumer_group_metadata(rk);
         if (kafka_membership(c->captured)) {
             note_list(c, list);

@@ -29,6 +29,7 @@ static void conf(struct broker_conf *c)
     set(&props, "session.timeout.ms", "2000");
     set(&props, "heartbeat.interval.ms", "300");
     set(&props, "max.poll.interval.ms", "3000");
+    set(&props, "topic.metadata.refresh.interval.ms", "200");
     c->props = &props;
 }
 

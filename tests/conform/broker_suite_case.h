@@ -129,6 +129,7 @@ enum st publish_to_offsets(void *p, void *c, const char *topic, int64_t offset, 
     X(a_lonely_member_leaves)                                                                      \
     X(outdated_membership_cannot_publish)                                                          \
     X(silent_member_loses_its_partitions)                                                          \
+    X(topic_made_anew_between_two_polls)                                                           \
     X(members_are_counted_and_keep_their_offsets)
 
 #define BROKER_CASE_PROTOTYPE(name) void name(void **state);

@@ -127,7 +127,7 @@ static void follow(struct got *g)
     uint32_t before = g->event_times;
 
     poll_once(g, 50);
-    if (g->event_times != before && g->event == GROUP_REVOKED)
+    if (g->event_times != before && (g->event == GROUP_REVOKED || g->event == GROUP_LOST))
         OK(t->consumer_assign(g->c, NULL, 0, &err));
 }
 
@@ -288,6 +288,29 @@ void silent_member_loses_its_partitions(void **state)
     OK(t->consumer_assign(g.c, NULL, 0, &err));
     until_event(&g, GROUP_ASSIGNED); /* and joins again by itself */
     assert_int_equal(g.owned, 2);
+}
+
+/* The group moves on twice, away from the topic and back, while the member learns, say. What it is
+ * told last counts, and it may act on that. */
+void topic_made_anew_between_two_polls(void **state)
+{
+    struct topic_spec spec = {new_topic(1, NULL), 2, NULL};
+    struct got g = {.c = open_member(spec.name, new_name("group"), new_name("member"))};
+
+    (void)state;
+    if (!fixture->members)
+        skip();
+    until_event(&g, GROUP_ASSIGNED);
+    assign_all(g.c, 1, 0);
+    OK(t->topic_delete(b, spec.name, &err));
+    usleep(800000);
+    OK(t->topic_create(b, &spec, &err));
+    usleep(1200000);
+    until_owned(&g, 2, NULL, 0);
+    assign_all(g.c, 2, 0);
+    fill(spec.name, 1, 3);
+    until_eof_at(&g, 1, 3);
+    assert_int_equal(g.n, 3);
 }
 
 void members_are_counted_and_keep_their_offsets(void **state)
