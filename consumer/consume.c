@@ -90,6 +90,19 @@ static enum st look_at_topic(struct worker *w, bool *there)
     return st == ST_AGAIN ? ST_OK : st;
 }
 
+void worker_assigned(struct worker *w, const struct start *list, uint32_t n)
+{
+    log_line(LOG_INFO, "partitions assigned", "count=%" PRIu32, n);
+    if (!n)
+        log_line(LOG_INFO, "waiting as a spare: more workers than partitions",
+                 "partitions=%" PRIu32, w->partitions);
+    CHECK(n <= PARTITIONS_MAX);
+    memcpy(w->list, list, n * sizeof *list);
+    w->list_n = n;
+    w->listed = true;
+    w->take_up_us = clock_mono_us();
+}
+
 /* What the group has assigned is restored, if the topic is there. */
 static enum st take_up(struct worker *w)
 {
@@ -109,7 +122,7 @@ static enum st take_up(struct worker *w)
     }
     if (st != ST_REVOKED)
         return st;
-    worker_disown(w); /* the group moved on: the next poll says how */
+    worker_disown(w); /* the group moved on, or the topic is in doubt */
     return ST_OK;
 }
 
@@ -170,15 +183,8 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
 
     switch (ev) {
     case GROUP_ASSIGNED:
-        log_line(LOG_INFO, "partitions assigned", "count=%" PRIu32, n);
-        if (!n)
-            log_line(LOG_INFO, "waiting as a spare: more workers than partitions",
-                     "partitions=%" PRIu32, w->partitions);
         worker_disown(w);
-        CHECK(n <= PARTITIONS_MAX);
-        memcpy(w->list, list, n * sizeof *list);
-        w->list_n = n;
-        w->listed = true;
+        worker_assigned(w, list, n);
         return take_up(w);
     case GROUP_REVOKED:
         log_line(LOG_INFO, "partitions revoked", "count=%" PRIu32, n);

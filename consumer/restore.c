@@ -29,10 +29,14 @@ static enum st stay_member(void *arg)
     case GROUP_FENCED:
         TRY(worker_fenced(w));
         return fail(w->err, ST_REVOKED, "the group has put out this worker while restoring");
+    case GROUP_ASSIGNED:
+        worker_assigned(w, list, n);
+        break;
     default:
+        w->listed = false;
         TRY(w->br->consumer_assign(w->c, NULL, 0, w->err));
-        return fail(w->err, ST_REVOKED, "the group moved on while restoring");
     }
+    return fail(w->err, ST_REVOKED, "the group moved on while restoring");
 }
 
 static enum st take_local(void *arg, uint32_t j, const uint8_t *p, uint32_t bytes, struct err *e)

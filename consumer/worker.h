@@ -234,6 +234,8 @@ MUST enum st consume(struct worker *w);
  * owns nothing yet. */
 MUST enum st worker_fenced(struct worker *w);
 void worker_disown(struct worker *w); /* drops every state; own nothing until the next assignment */
+/* What the group has assigned, in the place of any list before; the next poll takes it up. */
+void worker_assigned(struct worker *w, const struct start *list, uint32_t n);
 /* There is a sign that the data topic is, or was, not there. Own nothing; a second later what is
  * assigned is restored from what was saved, and compared with the topic as it is then. */
 void topic_doubted(struct worker *w);

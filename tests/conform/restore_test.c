@@ -306,36 +306,62 @@ static void hold_up(struct worker *w)
         fail_msg("%s", w->err->text);
 }
 
-/* Assigned; then lost while partition 1 is restored; then assigned again. */
-static enum group_event moving(void *c, const struct start **partitions, uint32_t *n)
+static void decide(void)
 {
-    enum group_event ev = broker_local.consumer_event(c, partitions, n);
+    assert_int_equal(broker_local.producer_abort(move.undecided, move.w->err), ST_OK);
+    broker_local.producer_close(move.undecided);
+    free(move.undecided);
+}
 
+/* Assigned, which is noted; until then, and behind the last of the looks: as the group says. */
+static bool begun(enum group_event ev, const struct start **partitions, uint32_t *n, uint32_t looks)
+{
     if (ev == GROUP_ASSIGNED) {
         move.list = *partitions;
         move.n = *n;
         move.calls = 1;
-        return ev;
+        return false;
     }
-    if (!move.calls || ++move.calls > 4)
-        return ev;
+    if (!move.calls || ++move.calls > looks)
+        return false;
     *partitions = move.list;
     *n = move.n;
+    return true;
+}
+
+/* Assigned; then lost while partition 1 is restored; then assigned again. */
+static enum group_event lost_and_back(void *c, const struct start **partitions, uint32_t *n)
+{
+    enum group_event ev = broker_local.consumer_event(c, partitions, n);
+
+    if (!begun(ev, partitions, n, 4))
+        return ev;
     if (move.calls < 4) /* two looks, then it is gone */
         return move.calls == 3 ? GROUP_LOST : GROUP_NONE;
     assert_int_equal(move.w->owned, 0);
-    assert_int_equal(broker_local.producer_abort(move.undecided, move.w->err), ST_OK);
-    broker_local.producer_close(move.undecided);
-    free(move.undecided);
+    decide();
     return GROUP_ASSIGNED;
 }
 
-static void a_restore_that_was_broken_off_begins_anew(void **state)
+/* Assigned; then once more while partition 1 is restored. */
+static enum group_event assigned_twice(void *c, const struct start **partitions, uint32_t *n)
 {
-    struct mill_run r = {.opened = hold_up, .event = moving};
+    enum group_event ev = broker_local.consumer_event(c, partitions, n);
+
+    if (!begun(ev, partitions, n, 3))
+        return ev;
+    if (move.calls < 3)
+        return GROUP_NONE;
+    decide();
+    return GROUP_ASSIGNED;
+}
+
+static void broken_off(struct mill_run r)
+{
     struct mill_part got;
 
-    (void)state;
+    memset(&move, 0, sizeof move);
+    r.opened = hold_up;
     mill_topic("data", 2);
     mill_put(0, 0, 100);
     mill_put(1, 0, 100);
@@ -343,6 +369,18 @@ static void a_restore_that_was_broken_off_begins_anew(void **state)
     assert_int_equal(r.records, 200);
     assert_true(mill_slot("mill", 1, &got));
     assert_int_equal(got.trained, 100);
+}
+
+static void a_restore_that_was_broken_off_begins_anew(void **state)
+{
+    (void)state;
+    broken_off((struct mill_run){.event = lost_and_back});
+}
+
+static void an_assignment_while_restoring_takes_its_place(void **state)
+{
+    (void)state;
+    broken_off((struct mill_run){.event = assigned_twice});
 }
 
 /* ---- a reset ---- */
@@ -398,6 +436,7 @@ int main(int argc, char **argv)
         TEST(a_retention_gap_is_refused_unless_it_is_allowed),
         TEST(a_gap_up_to_the_end_and_beyond_loses_what_was_asked_for),
         TEST(a_restore_that_was_broken_off_begins_anew),
+        TEST(an_assignment_while_restoring_takes_its_place),
         TEST(what_others_learned_before_a_reset_is_void),
     };
 
