@@ -1,6 +1,6 @@
 /* algo.h: one learning algorithm.
  *
- * Life check -> declare(WORK, STATE) -> init | load -> update*;
+ * Life check -> declare(WORK, STATE) -> init, start | load -> update*;
  *      slots: declare(VIEW) -> fold* -> fold_end -> derive -> score*, rebase
  * Owner The caller owns every tensor and struct; an algorithm keeps no pointer between calls and
  *      has no writable globals.
@@ -139,6 +139,12 @@ struct algo {
     MUST enum st (*rebase)(const struct ctx *x, struct tensors *state, const struct tensors *view);
     MUST enum st (*upgrade)(const struct ctx *x, const struct tensors *old, uint32_t version,
                             struct tensors *state); /* NULL: refuse other versions */
+    /* After init: a new partition goes on from a finished model, whose tensors have the names and
+     * types of this job's; their shapes are as they were sent. What the model has learned counts
+     * once over all partitions of the job. What does not fit is said of the model ("it has ...").
+     * NULL: no job may start from a model. */
+    MUST enum st (*start)(const struct ctx *x, const struct tensors *model, uint32_t partition,
+                          struct tensors *state);
 };
 
 /* Is the table one that this build can run: interface version, name, mandatory members, ports,

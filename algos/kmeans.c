@@ -338,7 +338,7 @@ const struct algo algo_kmeans = {
     .name = "kmeans",
     .summary = "clusters from extra centres; any number of them after the pass",
     .state_version = 1,
-    .model_version = 1,
+    .model_version = 2,
     .flags = ALGO_EXACT | ALGO_ONE_EPOCH,
     .ports = kmeans_ports,
     .opts = kmeans_options,
@@ -352,4 +352,5 @@ const struct algo algo_kmeans = {
     .derive = kmeans_derive,
     .score = kmeans_score,
     .fold = kmeans_fold,
+    .start = kmeans_start,
 };

@@ -44,6 +44,7 @@ enum { VIEW_POINTS, VIEW_SHIFTED /* 1: shift is set */, VIEW_HEAD_N };
 enum {
     KM_MODEL_CENTRE, /* f32[k, D] raw, the heaviest first */
     KM_MODEL_WEIGHT, /* f64[k] */
+    KM_MODEL_SSE,    /* f64[1] sum of weight * squared distance, as msd_estimate has it */
 };
 
 enum { CANDIDATES = 8 }; /* most of one draw of derive */
@@ -135,6 +136,8 @@ void km_seed(const struct ctx *x, const struct tensors *s, uint32_t partition, c
 /* kmeans_view.c, kmeans_derive.c */
 
 MUST enum st kmeans_fold(const struct ctx *x, struct tensors *view, const struct slot *slot);
+MUST enum st kmeans_start(const struct ctx *x, const struct tensors *model, uint32_t partition,
+                          struct tensors *s);
 MUST enum st kmeans_derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,
                            struct tensors *model, struct measures *m);
 

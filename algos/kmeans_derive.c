@@ -314,7 +314,9 @@ enum st kmeans_derive(const struct ctx *x, const struct tensors *view, const voi
     cost = finish(x, v, k, trial, view->t[KV_SHIFT].f32, model);
     for (uint32_t i = 0; i < v.n; i++)
         weight += v.weight[i];
-    m->m[0] = (struct measure){"msd_estimate", (cost + view->t[KV_SSE].f64[0]) / weight, true};
+    cost += view->t[KV_SSE].f64[0];
+    model->t[KM_MODEL_SSE].f64[0] = cost;
+    m->m[0] = (struct measure){"msd_estimate", cost / weight, true};
     m->n = 1;
     m->model = -1;
     return ST_OK;

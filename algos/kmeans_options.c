@@ -179,7 +179,9 @@ enum st kmeans_declare(struct decl *d, enum part p, const struct shape *sh, cons
     const struct tdecl model[] = {
         TENSOR(KM_MODEL_CENTRE, "centre", "cluster centres, the heaviest first", DT_F32, 0, 0, k,
                l.d),
-        TENSOR(KM_MODEL_WEIGHT, "weight", "weight of the rows of each", DT_F64, 0, 0, k, 0)};
+        TENSOR(KM_MODEL_WEIGHT, "weight", "weight of the rows of each", DT_F64, 0, 0, k, 0),
+        TENSOR(KM_MODEL_SSE, "sse", "sum of the squared distances of rows to them, to go on from",
+               DT_F64, 0, 0, 1, 0)};
     const struct tdecl out[] = {TENSOR(0, "cluster", "nearest centre", DT_F32, 0, 0, 1, 0),
                                 TENSOR(1, "distance", "to it", DT_F32, 0, 0, 1, 0)};
 
@@ -196,7 +198,7 @@ enum st kmeans_declare(struct decl *d, enum part p, const struct shape *sh, cons
                      "k %u: the job keeps %u centres per partition; train with more extra_centers",
                      k, l.k);
     else
-        add_all(d, model, 2);
+        add_all(d, model, sizeof model / sizeof *model);
     return d->st;
 }
 

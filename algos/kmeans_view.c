@@ -1,6 +1,8 @@
-/* kmeans_view.c: the union of the slots' centres. Slots and views lie in host memory. */
+/* kmeans_view.c: the union of the slots' centres; and a slot that goes on from a model. Slots,
+ * views and models lie in host memory. */
 #include "algos/kmeans.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The view takes its shift from the first slot that has rows. */
@@ -78,5 +80,69 @@ enum st kmeans_fold(const struct ctx *x, struct tensors *view, const struct slot
             append(&l, view, s->t[KM_CENTRE].f32 + (size_t)j * l.d, view->t[KV_SHIFT].f32,
                    s->t[KM_SHIFT].f32, slot->weight * s->t[KM_N].f64[j]);
     view->t[KV_SSE].f64[0] += slot->weight * s->t[KM_SSE].f64[0];
+    return ST_OK;
+}
+
+/* ---- going on from a model ---- */
+
+static enum st check_model(const struct km *l, const struct tensors *model, uint32_t k, double *sum,
+                           struct err *e)
+{
+    const double *weight = model->t[KM_MODEL_WEIGHT].f64, sse = model->t[KM_MODEL_SSE].f64[0];
+
+    if (!k || model->t[KM_MODEL_CENTRE].n != (uint64_t)k * l->d ||
+        model->t[KM_MODEL_WEIGHT].n != k || model->t[KM_MODEL_SSE].n != 1)
+        return fail(e, ST_BAD_CONFIG, "its tensors are not those of %u clusters of %u features", k,
+                    l->d);
+    if (k > l->k)
+        return fail(e, ST_BAD_CONFIG,
+                    "it has %u clusters, a partition of this job keeps %u centres (k times "
+                    "extra_centers)",
+                    k, l->k);
+    *sum = 0;
+    for (uint32_t j = 0; j < k; j++) {
+        if (!(weight[j] >= 0))
+            return fail(e, ST_BAD_INPUT, "its cluster %u has weight %g", j, weight[j]);
+        *sum += weight[j];
+    }
+    if (!(*sum > 0 && isfinite(*sum) && sse >= 0 && isfinite(sse)))
+        return fail(e, ST_BAD_INPUT, "its clusters have weight %g, squared distances %g", *sum,
+                    sse);
+    return ST_OK;
+}
+
+/* The first partition takes the clusters for centres, as heavy as they are, so the view counts the
+ * model's rows once. Its other centres lie on the heaviest, without weight: far rows will have
+ * them. */
+enum st kmeans_start(const struct ctx *x, const struct tensors *model, uint32_t partition,
+                     struct tensors *s)
+{
+    const struct km l = km_of(x->shape, x->opts);
+    const struct tensor *t = model->t;
+    const uint32_t k = (uint32_t)t[KM_MODEL_CENTRE].d.dim[0];
+    float *shift = x->work->t[HOST_F32].f32, *row = shift + l.d;
+    double sum = 0, mean;
+
+    TRY(check_model(&l, model, k, &sum, x->err));
+    if (partition)
+        return ST_OK;
+    for (uint32_t j = 0; j < l.d; j++) {
+        mean = 0;
+        for (uint32_t i = 0; i < k; i++)
+            mean += t[KM_MODEL_WEIGHT].f64[i] / sum *
+                    (double)t[KM_MODEL_CENTRE].f32[(size_t)i * l.d + j];
+        shift[j] = (float)mean;
+    }
+    x->c->put(x->cs, s->t[KM_SHIFT].f32, shift, l.d * sizeof *shift);
+    for (uint32_t i = 0; i < l.k; i++) {
+        const float *centre = t[KM_MODEL_CENTRE].f32 + (size_t)(i < k ? i : 0) * l.d;
+
+        for (uint32_t j = 0; j < l.d; j++)
+            row[j] = (float)((double)centre[j] - (double)shift[j]);
+        x->c->put(x->cs, s->t[KM_CENTRE].f32 + (size_t)i * l.d, row, l.d * sizeof *row);
+        s->t[KM_N].f64[i] = i < k ? t[KM_MODEL_WEIGHT].f64[i] : 0;
+    }
+    s->t[KM_SSE].f64[0] = t[KM_MODEL_SSE].f64[0];
+    s->t[KM_HEAD].u64[HEAD_SEEDED] = 1;
     return ST_OK;
 }

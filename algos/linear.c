@@ -415,7 +415,7 @@ const struct algo algo_linear = {
     .name = "linear",
     .summary = "logistic, softmax or squared loss; dense or sparse rows; a grid of packed models",
     .state_version = 1,
-    .model_version = 1,
+    .model_version = 2,
     .flags = ALGO_LABEL,
     .ports = linear_ports,
     .opts = linear_options,
@@ -431,4 +431,5 @@ const struct algo algo_linear = {
     .fold = linear_fold,
     .fold_end = linear_fold_end,
     .rebase = linear_rebase,
+    .start = linear_start,
 };

@@ -49,7 +49,10 @@ enum {              /* view: sums over slots until fold_end, then means, in raw 
        VIEW_SPREAD  /* f64[D] and what one unit is; sum of squares until fold_end */
 };
 
-enum { MODEL_W }; /* f32[D + 1, C] */
+enum {
+    MODEL_W
+}; /* f32[D + 1, C]; then, by name, what learning goes on from:
+    * n f32[D + 1, C] adagrad, ftrl; shift, spread f32[D] standardised */
 
 enum {            /* work */
        WORK_Z,    /* f32[B, Z] outputs, where the caller wants none; score: [B, C] */
@@ -110,6 +113,8 @@ bool linear_restart(const struct ctx *x, struct tensors *s, const uint32_t *row,
 MUST enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot *slot);
 MUST enum st linear_fold_end(const struct ctx *x, struct tensors *view);
 MUST enum st linear_rebase(const struct ctx *x, struct tensors *s, const struct tensors *view);
+MUST enum st linear_start(const struct ctx *x, const struct tensors *model, uint32_t partition,
+                          struct tensors *s);
 MUST enum st linear_derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,
                            struct tensors *model, struct measures *m);
 

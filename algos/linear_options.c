@@ -239,6 +239,27 @@ static void declare_work(struct decl *d, const struct lin *l)
     add_all(d, t, sizeof t / sizeof *t);
 }
 
+/* No empty ones: a model is read by others. */
+static void declare_model(struct decl *d, const struct lin *l)
+{
+    const struct tdecl t[] = {
+        TENSOR(MODEL_W, "w", "coefficients by feature and class; the last row is the bias", DT_F32,
+               0, 0, l->d + 1ull, l->c),
+        TENSOR(0, "n", "sums of squared gradients, to go on from", DT_F32, 0, 0, l->d + 1ull, l->c),
+        TENSOR(0, "shift", "mean of each feature, to go on from", DT_F32, 0, 0, l->d, 0),
+        TENSOR(0, "spread", "and its unit", DT_F32, 0, 0, l->d, 0)};
+    const bool has[] = {true, l->has_n, l->standard, l->standard};
+
+    for (uint32_t i = 0, id = 0; i < sizeof t / sizeof *t; i++) {
+        struct tdecl one = t[i];
+
+        if (!has[i])
+            continue;
+        one.id = id++;
+        d->add(d, &one);
+    }
+}
+
 static void declare_out(struct decl *d, const struct lin *l)
 {
     const struct tdecl logistic[] = {TENSOR(0, "margin", "log odds of class 1", DT_F32, 0, 0, 1, 0),
@@ -260,17 +281,13 @@ enum st linear_declare(struct decl *d, enum part p, const struct shape *sh, cons
                        const void *derive_opts)
 {
     struct lin l = linear_of(sh, opts);
-    struct tdecl w = {MODEL_W, "w", "coefficients by feature and class; the last row is the bias",
-                      DT_F32,  0,   0,
-                      0,       0,   {l.d + 1ull, l.c}};
-
     (void)derive_opts;
     if (p == PART_STATE)
         declare_state(d, &l);
     else if (p == PART_VIEW)
         declare_view(d, &l);
     else if (p == PART_MODEL)
-        d->add(d, &w);
+        declare_model(d, &l);
     else if (p == PART_WORK)
         declare_work(d, &l);
     else

@@ -19,12 +19,18 @@
  * first rounds on by four partitions of Fashion-MNIST: 0.308 test accuracy; so: 0.839). A slot that
  * pulls a view of more than a warm-up's rows has no need of its own moments any more.
  *
+ * Start. A model carries the pooled units and the optimiser's sums, so that a job that goes on from
+ * it begins as a slot that has just pulled: with w alone the first steps of adagrad would have the
+ * length of the learning rate. Its units stay; what it weighs is left to the rows of the new job.
+ *
  * Under ftrl w is a function of (z, n), so rebase puts z where it gives the new w. Where the new w
  * is 0, z keeps its value within [-l1, l1], so that changing nothing changes nothing.
  *
  * Slots, views and models lie in host memory; a state is read and written a row at a time through
  * the back end, which is off the hot path. */
 #include "algos/linear.h"
+
+#include "algos/tensors.h"
 
 #include <math.h>
 #include <string.h>
@@ -34,6 +40,10 @@
 
 /* A value of the warm-up lies within this many units of its column's mean. */
 #define SPREAD_MAX 5.0
+
+/* What a sparse feature weighs, in the mean over slots, that a model to go on from had and no row
+ * has shown yet: nothing beside a row, and all where there is none. */
+static const float start_count = 1e-20f;
 
 struct row { /* of a state, in WORK_ROW */
     float *w, *n, *z;
@@ -295,22 +305,46 @@ enum st linear_fold_end(const struct ctx *x, struct tensors *view)
     return ST_OK;
 }
 
-/* Row j of the view in the state's units, into k; bias gathers what the shifts take from row D. */
+struct unit { /* raw = shift + spread * standard */
+    double shift, spread;
+};
+
+static const struct unit raw_unit = {0, 1};
+
+/* Coefficient i of row j is v, its squared gradients sum to n, in raw units: into k in those of the
+ * state. bias gathers what the shifts take from row D. */
+static void from_raw(const struct lin *l, uint64_t j, uint32_t i, struct unit u, double v, double n,
+                     struct row k, double *bias)
+{
+    bias[i] += v * u.shift;
+    k.w[i] = (float)(j == l->d ? v + bias[i] : v * u.spread);
+    if (l->has_n)
+        k.n[i] = (float)(n / (u.spread * u.spread));
+}
+
+static void set_unit(const struct ctx *x, struct tensors *s, uint64_t j, struct unit u)
+{
+    float scale = (float)(1.0 / u.spread), shift = (float)u.shift;
+
+    x->c->put(x->cs, s->t[LIN_SCALE].f32 + j, &scale, sizeof scale);
+    x->c->put(x->cs, s->t[LIN_SHIFT].f32 + j, &shift, sizeof shift);
+}
+
+static struct unit unit_of_view(const struct lin *l, const struct tensors *view, uint64_t j)
+{
+    return l->standard && j < l->d
+               ? (struct unit){view->t[VIEW_SHIFT].f64[j], view->t[VIEW_SPREAD].f64[j]}
+               : raw_unit;
+}
+
 static void row_from_view(const struct lin *l, const struct tensors *view, uint64_t j, struct row k,
                           double *bias)
 {
-    const bool raw = !l->standard || j == l->d;
-    double spread = raw ? 1.0 : view->t[VIEW_SPREAD].f64[j];
-    double shift = raw ? 0.0 : view->t[VIEW_SHIFT].f64[j];
+    const struct unit u = unit_of_view(l, view, j);
 
-    for (uint32_t i = 0; i < l->z; i++) {
-        double v = view->t[VIEW_W].f64[j * l->z + i];
-
-        bias[i] += v * shift;
-        k.w[i] = (float)(j == l->d ? v + bias[i] : v * spread);
-        if (l->has_n)
-            k.n[i] = (float)(view->t[VIEW_N].f64[j * l->z + i] / (spread * spread));
-    }
+    for (uint32_t i = 0; i < l->z; i++)
+        from_raw(l, j, i, u, view->t[VIEW_W].f64[j * l->z + i],
+                 l->has_n ? view->t[VIEW_N].f64[j * l->z + i] : 0, k, bias);
     refit(l, k, j == l->d);
 }
 
@@ -321,13 +355,8 @@ static void rebase_units(const struct ctx *x, const struct lin *l, struct tensor
     double *warm = s->t[LIN_WARM].f64;
 
     CHECK(view->t[VIEW_SPREAD].n == l->d);
-    for (uint32_t j = 0; j < l->d; j++) {
-        float scale = (float)(1.0 / view->t[VIEW_SPREAD].f64[j]);
-        float shift = (float)view->t[VIEW_SHIFT].f64[j];
-
-        x->c->put(x->cs, s->t[LIN_SCALE].f32 + j, &scale, sizeof scale);
-        x->c->put(x->cs, s->t[LIN_SHIFT].f32 + j, &shift, sizeof shift);
-    }
+    for (uint32_t j = 0; j < l->d; j++)
+        set_unit(x, s, j, unit_of_view(l, view, j));
     if (view->t[VIEW_WEIGHT].f64[0] >= WARM_WEIGHT && warm[WARM_SEEN] < WARM_WEIGHT)
         warm[WARM_SEEN] = WARM_WEIGHT;
 }
@@ -358,6 +387,97 @@ enum st linear_rebase(const struct ctx *x, struct tensors *s, const struct tenso
 
 /* ---- model ---- */
 
+struct start { /* tensors of a model to go on from; NULL: this job has no such */
+    const float *w, *n, *shift, *spread;
+};
+
+static const float *values(const struct tensors *model, const char *name)
+{
+    const struct tensor *t = tensors_find(model, name);
+
+    return t ? t->f32 : NULL;
+}
+
+static struct start start_of(const struct tensors *model)
+{
+    return (struct start){values(model, "w"), values(model, "n"), values(model, "shift"),
+                          values(model, "spread")};
+}
+
+/* Says whether the model has anything in row j: most features of a large space nobody has seen. */
+static bool row_from_model(const struct lin *l, const struct start *m, uint64_t j, struct row k,
+                           double *bias)
+{
+    const bool raw = !l->standard || j == l->d;
+    const struct unit u = raw ? raw_unit : (struct unit){(double)m->shift[j], (double)m->spread[j]};
+    bool any = false;
+
+    for (uint32_t i = 0; i < l->z; i++) {
+        uint64_t at = j * l->c + i % l->c; /* every packed model goes on from the same */
+
+        from_raw(l, j, i, u, (double)m->w[at], l->has_n ? (double)m->n[at] : 0, k, bias);
+        any |= m->w[at] != 0 || (l->has_n && m->n[at] != 0);
+    }
+    refit(l, k, j == l->d);
+    return any;
+}
+
+static enum st check_start(const struct lin *l, const struct tensors *model, struct err *e)
+{
+    const struct start m = start_of(model);
+    const uint64_t matrix = (l->d + 1ull) * l->c;
+
+    CHECK(m.w && (!l->has_n || m.n) && (!l->standard || (m.shift && m.spread)));
+    for (uint32_t i = 0; i < model->n; i++) {
+        const struct tensor *t = &model->t[i];
+        uint64_t n = t->f32 == m.w || t->f32 == m.n ? matrix : l->d;
+
+        if (t->n != n)
+            return fail(e, ST_BAD_CONFIG, "its %s is of %llu numbers, in this job of %llu",
+                        t->d.name, (unsigned long long)t->n, (unsigned long long)n);
+    }
+    for (uint32_t j = 0; j < l->d && l->standard; j++)
+        if (!(m.spread[j] > 0) || !isfinite(m.spread[j]) || !isfinite(m.shift[j]))
+            return fail(e, ST_BAD_INPUT, "its feature %u has shift %g and spread %g", j,
+                        (double)m.shift[j], (double)m.spread[j]);
+    return ST_OK;
+}
+
+enum st linear_start(const struct ctx *x, const struct tensors *model, uint32_t partition,
+                     struct tensors *s)
+{
+    const struct lin l = linear_of(x->shape, x->opts);
+    const struct start m = start_of(model);
+    double *bias = x->work->t[WORK_SUM].f64;
+
+    (void)partition; /* the mean over those that learn has it once */
+    TRY(check_start(&l, model, x->err));
+    for (uint32_t j = 0; j < l.d && l.standard; j++)
+        set_unit(x, s, j, (struct unit){(double)m.shift[j], (double)m.spread[j]});
+    if (l.standard)
+        s->t[LIN_WARM].f64[WARM_SEEN] = WARM_WEIGHT;
+    memset(bias, 0, l.z * sizeof *bias);
+    for (uint64_t j = 0; j <= l.d; j++) {
+        struct row k = row_get(x, &l, s, j);
+
+        if (!row_from_model(&l, &m, j, k, bias))
+            continue;
+        row_put(x, &l, s, j, k);
+        if (!l.sparse)
+            continue;
+        x->c->put(x->cs, s->t[LIN_COUNT].f32 + j, &start_count, sizeof start_count);
+        touch(s, LIN_COUNT, j, 1);
+    }
+    return ST_OK;
+}
+
+static void model_column(const struct lin *l, const double *view, uint32_t which, float *to)
+{
+    for (uint64_t j = 0; j <= l->d; j++)
+        for (uint32_t c = 0; c < l->c; c++)
+            to[j * l->c + c] = (float)view[j * l->z + (uint64_t)which * l->c + c];
+}
+
 enum st linear_derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,
                       struct tensors *model, struct measures *m)
 {
@@ -369,10 +489,15 @@ enum st linear_derive(const struct ctx *x, const struct tensors *view, const voi
     if (which >= l.m)
         return fail(x->err, ST_BAD_CONFIG, "model %u: the job packs models 1..%u", o->model, l.m);
     CHECK(model->t[MODEL_W].n == (l.d + 1ull) * l.c);
-    for (uint64_t j = 0; j <= l.d; j++)
-        for (uint32_t c = 0; c < l.c; c++)
-            model->t[MODEL_W].f32[j * l.c + c] =
-                (float)view->t[VIEW_W].f64[j * l.z + (uint64_t)which * l.c + c];
+    model_column(&l, view->t[VIEW_W].f64, which, model->t[MODEL_W].f32);
+    if (l.has_n)
+        model_column(&l, view->t[VIEW_N].f64, which, tensors_find(model, "n")->f32);
+    for (uint32_t j = 0; j < l.d && l.standard; j++) {
+        struct unit u = unit_of_view(&l, view, j);
+
+        tensors_find(model, "shift")->f32[j] = (float)u.shift;
+        tensors_find(model, "spread")->f32[j] = (float)u.spread;
+    }
     v = linear_setting(l.o, which);
     m->m[0] = (struct measure){"learning_rate", (double)v.rate, false};
     m->m[1] = (struct measure){"l1", (double)v.l1, false};

@@ -108,6 +108,23 @@ static enum st set_staleness(const char *text, int32_t *out, struct err *e)
     return strcmp(text, "async") ? opt_set(&rounds, out, text, false, e) : ST_OK;
 }
 
+/* "clothes.models@17" */
+static enum st set_start(struct job *j, const char *text, struct err *e)
+{
+    static const struct opt version = {"version", OPT_U64, 0, 0, NULL, 1, 1e18, NULL, "", NULL};
+    const char *at = strrchr(text, '@');
+
+    snprintf(j->start_from, sizeof j->start_from, "%s", text);
+    snprintf(j->start_topic, sizeof j->start_topic, "%.*s", at ? (int)(at - text) : 0, text);
+    if (!*text || (at && at > text && strlen(text) < sizeof j->start_from &&
+                   opt_set(&version, &j->start_version, at + 1, false, e) == ST_OK))
+        return ST_OK;
+    return fail(e, ST_BAD_CONFIG,
+                "'start_from' must be a model topic and a version, such as clothes.models@17, got "
+                "'%.80s'",
+                text);
+}
+
 static void scalar_special(struct reader *r, const char *path, const struct node *n)
 {
     struct err e;
@@ -125,6 +142,8 @@ static void scalar_special(struct reader *r, const char *path, const struct node
         r->j->input.holdout = (float)share;
     } else if (!strcmp(path, "bad_records.limit")) {
         st = set_share(n->text, &r->j->bad_limit, &r->j->bad_limit_count, &e);
+    } else if (!strcmp(path, "start_from")) {
+        st = set_start(r->j, n->text, &e);
     } else {
         st = set_staleness(n->text, &r->j->staleness, &e);
     }

@@ -78,8 +78,11 @@ struct job {
     bool recreated_continue;  /* topic_recreated: fail | continue */
     char state_dir[4096];
     char topic_params[NAME_MAX_BYTES], topic_models[NAME_MAX_BYTES], topic_dead[NAME_MAX_BYTES];
-    char device[16];  /* auto | cpu | cuda; in this build auto means cpu */
-    char backend[16]; /* compute back end: auto | openblas | ref */
+    char device[16];                 /* auto | cpu | cuda; in this build auto means cpu */
+    char backend[16];                /* compute back end: auto | openblas | ref */
+    char start_from[NAME_MAX_BYTES]; /* as the file says; "": from nothing; else */
+    char start_topic[NAME_MAX_BYTES];
+    uint64_t start_version;
     uint32_t epochs;
     int32_t staleness; /* rounds that a partition may be ahead of the slowest; STALENESS_ASYNC */
     uint64_t seed, memory_max; /* bytes; 0: three quarters of what the machine has */

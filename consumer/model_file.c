@@ -17,7 +17,7 @@
 static const char schema[] =
     "{\"type\":\"record\",\"name\":\"Model\",\"namespace\":\"millrace\",\"fields\":["
     "{\"name\":\"job\",\"type\":\"string\"},{\"name\":\"topic\",\"type\":\"string\"},{\"name\":"
-    "\"algo\",\"type\":\"string\"},"
+    "\"algo\",\"type\":\"string\"},{\"name\":\"start_from\",\"type\":\"string\"},"
     "{\"name\":\"millrace\",\"type\":\"string\"},{\"name\":\"version\",\"type\":\"long\"},"
     "{\"name\":\"created\",\"type\":{\"type\":\"long\",\"logicalType\":\"timestamp-millis\"}},"
     "{\"name\":\"model_version\",\"type\":\"long\"},{\"name\":\"state_version\",\"type\":\"long\"},"
@@ -179,6 +179,7 @@ static void put_record(struct avro_out *o, const struct model *m, uint64_t data_
     encode_text(o, m->job);
     encode_text(o, m->topic);
     encode_text(o, m->algo);
+    encode_text(o, m->start_from);
     encode_text(o, m->millrace);
     encode_long(o, (int64_t)m->version);
     encode_long(o, m->created_ms);
@@ -496,6 +497,7 @@ enum st model_decode(struct model *m, const uint8_t *manifest, size_t n, struct 
     avro_string(&in, m->job, sizeof m->job);
     avro_string(&in, m->topic, sizeof m->topic);
     avro_string(&in, m->algo, sizeof m->algo);
+    avro_string(&in, m->start_from, sizeof m->start_from);
     avro_string(&in, m->millrace, sizeof m->millrace);
     m->version = (uint64_t)avro_long(&in);
     m->created_ms = avro_long(&in);

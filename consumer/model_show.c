@@ -68,19 +68,26 @@ static void show_tensor(const struct tensor *t, FILE *f)
             tensor_shape(t, shape), min, max, sum / (double)t->n, zeros);
 }
 
-/* Rows of a [features + 1, classes] matrix named w, by absolute value. Weight times spread would
- * say more where columns differ in unit, but spreads are the state's; a model has what score()
- * needs. */
+/* What a step of one spread in feature i does to class c; columns differ in unit. */
+static float effect(const struct tensor *w, const struct tensor *spread, uint64_t i, uint64_t c)
+{
+    uint64_t classes = w->d.dim[1] ? w->d.dim[1] : 1;
+
+    return fabsf(w->f32[i * classes + c]) * (spread ? spread->f32[i] : 1.0f);
+}
+
+/* Rows of a [features + 1, classes] matrix named w, by their effect. */
 static void show_heaviest(const struct model *m, FILE *f)
 {
-    const struct tensor *t = tensors_find(&m->tensors, "w");
+    const struct tensor *t = tensors_find(&m->tensors, "w"),
+                        *spread = tensors_find(&m->tensors, "spread");
     uint64_t classes = t && t->d.dim[1] ? t->d.dim[1] : 1;
 
-    if (!t || t->d.dtype != DT_F32 || t->d.dim[0] != m->features + 1ull)
+    if (!t || t->d.dtype != DT_F32 || t->d.dim[0] != m->features + 1ull ||
+        (spread && (spread->d.dtype != DT_F32 || spread->n != m->features)))
         return;
-    fputs("heaviest features (weight in the input's own units)"
-          "\n",
-          f);
+    fprintf(f, "heaviest features%s (weight in the input's own units)\n",
+            spread ? ", by weight times spread" : "");
     for (uint64_t c = 0; c < classes; c++) {
         uint64_t best[HEAVIEST], n = 0;
 
@@ -88,10 +95,9 @@ static void show_heaviest(const struct model *m, FILE *f)
             uint64_t k = n < HEAVIEST ? n++ : HEAVIEST - 1;
 
             if (n == HEAVIEST && k == HEAVIEST - 1 && i >= HEAVIEST &&
-                fabsf(t->f32[best[k] * classes + c]) >= fabsf(t->f32[i * classes + c]))
+                effect(t, spread, best[k], c) >= effect(t, spread, i, c))
                 continue;
-            for (; k && fabsf(t->f32[best[k - 1] * classes + c]) < fabsf(t->f32[i * classes + c]);
-                 k--)
+            for (; k && effect(t, spread, best[k - 1], c) < effect(t, spread, i, c); k--)
                 best[k] = best[k - 1];
             best[k] = i;
         }
@@ -118,6 +124,8 @@ void model_show(const struct model *m, FILE *f)
             " records, %" PRIu32 " features, %" PRIu32 " classes\noptions\n",
             m->version, m->job, when(m->created_ms, t), m->millrace, m->algo, m->topic, m->records,
             m->features, m->classes);
+    if (*m->start_from)
+        fprintf(f, "  start_from           %s\n", m->start_from);
     for (uint32_t i = 0; i < m->options; i++)
         fprintf(f, "  %-20s %s\n", m->option[i].name, m->option[i].value);
     for (uint32_t i = 0; i < m->derives; i++)

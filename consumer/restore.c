@@ -138,6 +138,9 @@ enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, in
 {
     tensors_zero(&p->state);
     TRY(w->algo->init(&w->x, &p->state));
+    CHECK(!*w->job->start_from || w->start);
+    if (w->start)
+        TRY(start_partition(w, p));
     p->m.partition = p->p;
     p->m.pos = (struct position){.run = w->run, .offset = begin};
     p->m.begin = begin;
@@ -258,6 +261,7 @@ static enum st restore_all(struct worker *w, struct slot_reader *r, struct start
 {
     struct image *im = calloc(2, sizeof *im);
     enum st st = ST_OK;
+    bool fresh = false;
 
     if (!im)
         return fail(w->err, ST_FATAL, "no memory to restore");
@@ -266,12 +270,17 @@ static enum st restore_all(struct worker *w, struct slot_reader *r, struct start
     im[0].m.chunks_max = SLOT_CHUNKS_MAX;
     if (!im[0].m.chunk)
         st = fail(w->err, ST_FATAL, "no memory to restore");
-    for (uint32_t i = 0; st == ST_OK && i < n; i++)
+    for (uint32_t i = 0; st == ST_OK && i < n; i++) {
         st = restore_one(w, r, &im[0], &im[1], (uint32_t)s[i].partition);
+        fresh |= w->part[s[i].partition].fresh;
+    }
+    if (st == ST_OK && fresh)
+        st = start_read(w, &(struct slot_reader){.meanwhile = stay_member, .arg = w});
     if (st == ST_OK)
         st = range_restored(w, r, &im[1], s, n);
     for (uint32_t i = 0; st == ST_OK && i < n; i++)
         restored(w, &w->part[s[i].partition]);
+    start_end(w);
     image_fini(&im[0]);
     image_fini(&im[1]);
     free(im);

@@ -88,41 +88,12 @@ enum st session_algo(struct session *s, uint32_t slots)
 
 enum st session_model(struct session *s, uint64_t version)
 {
-    return model_read(s->br, s->b, s->job->topic_models, version, &s->model, s->err);
+    return model_read(s->br, s->b, s->job->topic_models, version, NULL, &s->model, s->err);
 }
 
 enum st session_check_model(struct session *s)
 {
-    struct tensors declared = {0};
-
-    if (strcmp(s->model.algo, s->algo->name) || s->model.model_version != s->algo->model_version)
-        return fail(s->err, ST_BAD_CONFIG,
-                    "model %" PRIu64 " is of algorithm %s version %" PRIu32
-                    ", this job wants %s version %" PRIu32,
-                    s->model.version, s->model.algo, s->model.model_version, s->algo->name,
-                    s->algo->model_version);
-    for (uint32_t i = 0; i < s->model.derives; i++) {
-        const struct opt *o = opt_find(s->algo->derive_opts, s->model.derive[i].name);
-
-        if (o)
-            TRY(opt_set(o, s->derive_opts, s->model.derive[i].value, false, s->err));
-    }
-    TRY(tensors_declare(&declared, s->algo, PART_MODEL, &s->shape, s->opts, s->derive_opts, NULL, 0,
-                        CHUNK_SHIFT, UINT64_MAX / 2, s->err));
-    if (declared.n != s->model.tensors.n)
-        return fail(s->err, ST_BAD_CONFIG,
-                    "model %" PRIu64 " has %" PRIu32 " tensors, this job's have %" PRIu32,
-                    s->model.version, s->model.tensors.n, declared.n);
-    for (uint32_t i = 0; i < declared.n; i++)
-        if (strcmp(declared.t[i].d.name, s->model.tensors.t[i].d.name) ||
-            memcmp(declared.t[i].d.dim, s->model.tensors.t[i].d.dim, sizeof declared.t[i].d.dim) ||
-            declared.t[i].d.dtype != s->model.tensors.t[i].d.dtype)
-            return fail(s->err, ST_BAD_CONFIG,
-                        "tensor %s of model %" PRIu64
-                        " has another shape than this job's: options or input differ from those it "
-                        "was trained with",
-                        s->model.tensors.t[i].d.name, s->model.version);
-    return ST_OK;
+    return model_check(&s->model, s->algo, &s->shape, s->opts, s->derive_opts, true, s->err);
 }
 
 void session_close(struct session *s)

@@ -191,12 +191,12 @@ static enum st list_record(void *arg, const struct record *r, struct err *e)
     return ST_OK;
 }
 
-static struct model *model_new(void)
+struct model *model_new(void)
 {
     return calloc(1, sizeof(struct model));
 }
 
-static void model_free(struct model *m)
+void model_free(struct model *m)
 {
     if (m)
         model_fini(m);
@@ -280,10 +280,10 @@ static enum st find_model(struct slot_reader *r, const struct broker *br, void *
 }
 
 enum st model_read(const struct broker *br, void *b, const char *topic, uint64_t version,
-                   struct model *m, struct err *e)
+                   const struct slot_reader *by, struct model *m, struct err *e)
 {
     struct found f = {.want = version, .m = m};
-    struct slot_reader r = {0};
+    struct slot_reader r = by ? *by : (struct slot_reader){0};
     enum st st = find_model(&r, br, b, topic, &f, e);
 
     if (st == ST_OK)
@@ -291,6 +291,49 @@ enum st model_read(const struct broker *br, void *b, const char *topic, uint64_t
     slot_reader_close(&r);
     free(f.version);
     return st;
+}
+
+static enum st same_tensors(const struct model *m, const struct tensors *declared, bool shapes,
+                            struct err *e)
+{
+    if (declared->n != m->tensors.n)
+        return fail(e, ST_BAD_CONFIG,
+                    "model %" PRIu64 " has %" PRIu32 " tensors, this job's have %" PRIu32
+                    ": options or input differ from those it was trained with",
+                    m->version, m->tensors.n, declared->n);
+    for (uint32_t i = 0; i < declared->n; i++) {
+        const struct tdecl *want = &declared->t[i].d, *has = &m->tensors.t[i].d;
+
+        if (strcmp(want->name, has->name) || want->dtype != has->dtype ||
+            (shapes && memcmp(want->dim, has->dim, sizeof want->dim)))
+            return fail(e, ST_BAD_CONFIG,
+                        "tensor %s of model %" PRIu64
+                        " has another type or shape than this job's: options or input differ from "
+                        "those it was trained with",
+                        has->name, m->version);
+    }
+    return ST_OK;
+}
+
+enum st model_check(const struct model *m, const struct algo *a, const struct shape *sh,
+                    const void *opts, void *derive_opts, bool shapes, struct err *e)
+{
+    struct tensors declared = {0};
+
+    if (strcmp(m->algo, a->name) || m->model_version != a->model_version)
+        return fail(e, ST_BAD_CONFIG,
+                    "model %" PRIu64 " is of algorithm %s version %" PRIu32
+                    ", this job wants %s version %" PRIu32,
+                    m->version, m->algo, m->model_version, a->name, a->model_version);
+    for (uint32_t i = 0; i < m->derives; i++) {
+        const struct opt *o = opt_find(a->derive_opts, m->derive[i].name);
+
+        if (o)
+            TRY(opt_set(o, derive_opts, m->derive[i].value, false, e));
+    }
+    TRY(tensors_declare(&declared, a, PART_MODEL, sh, opts, derive_opts, NULL, 0, CHUNK_SHIFT,
+                        UINT64_MAX / 2, e));
+    return same_tensors(m, &declared, shapes, e);
 }
 
 static enum st remove_found(const struct broker *br, void *b, const char *topic,
@@ -375,6 +418,7 @@ void model_describe(struct model *m, const struct job *j, const struct ctx *x, c
     snprintf(m->job, sizeof m->job, "%s", j->name);
     snprintf(m->topic, sizeof m->topic, "%s", j->topic);
     snprintf(m->algo, sizeof m->algo, "%s", a->name);
+    snprintf(m->start_from, sizeof m->start_from, "%s", j->start_from);
     snprintf(m->millrace, sizeof m->millrace, "%s", MILLRACE_VERSION);
     m->created_ms = clock_wall_ms();
     m->model_version = a->model_version;

@@ -46,7 +46,8 @@ struct model_break { /* where reading did not go on from record to record: linea
 
 struct model { /* about 1 MiB: heap */
     char job[NAME_MAX_BYTES], topic[NAME_MAX_BYTES], algo[17], millrace[16];
-    uint64_t version, fingerprint; /* fingerprint: of the job, as in slots */
+    char start_from[NAME_MAX_BYTES]; /* the model it went on from; "": none */
+    uint64_t version, fingerprint;   /* fingerprint: of the job, as in slots */
     int64_t created_ms;
     uint32_t model_version, state_version;
     uint64_t records; /* learned, all partitions */
@@ -74,6 +75,8 @@ struct model { /* about 1 MiB: heap */
     uint32_t body_crc;
 };
 
+struct model *model_new(void); /* zeroed; NULL: no memory */
+void model_free(struct model *m);
 void model_fini(struct model *m);
 
 struct model_bytes {
@@ -108,9 +111,15 @@ MUST enum st model_send(const struct broker *br, void *producer, uint16_t topic,
 
 /* Reads version (0: the latest) from the model topic. ST_BAD_CONFIG: no such version (any more).
  * ST_CORRUPT: not all of it is there, or it does not verify. m is zeroed or of an earlier reading;
- * model_fini frees, on error too. */
+ * model_fini frees, on error too. by: zeroes, but for what is to be called meanwhile; NULL:
+ * nothing. */
 MUST enum st model_read(const struct broker *br, void *b, const char *topic, uint64_t version,
-                        struct model *m, struct err *e);
+                        const struct slot_reader *by, struct model *m, struct err *e);
+/* The model is one of this algorithm and version, and its tensors have the names, types and, if
+ * asked, shapes of a job's with these options; its derive options go into derive_opts, which hold
+ * defaults. */
+MUST enum st model_check(const struct model *m, const struct algo *a, const struct shape *sh,
+                         const void *opts, void *derive_opts, bool shapes, struct err *e);
 /* Calls take for every model that has not been retired, oldest first (tensors declared, not
  * loaded). */
 MUST enum st model_list(const struct broker *br, void *b, const char *topic,
@@ -124,5 +133,10 @@ MUST enum st model_remove(const struct broker *br, void *b, const char *topic, u
 /* Before a new owner publishes: the newest version in the topic into w->version (R4 holds for this
  * topic too). */
 MUST enum st snapshot_restore(struct worker *w, enum st (*meanwhile)(void *arg));
+
+/* start.c: the model of start_from, where the job has one, into w->start, for partition_begin;
+ * start_end frees it. by: as for model_read. */
+MUST enum st start_read(struct worker *w, const struct slot_reader *by);
+void start_end(struct worker *w);
 
 #endif

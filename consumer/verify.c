@@ -221,8 +221,10 @@ static enum st begin(struct again *a, const struct model_range *r)
 
 static enum st begin_all(struct again *a)
 {
+    TRY(start_read(a->w, NULL));
     for (uint32_t i = 0; i < a->m->ranges; i++)
         TRY(begin(a, &a->m->range[i]));
+    start_end(a->w);
     TRY(consume_positions(a->w));
     for (uint32_t i = 0; i < a->m->ranges; i++)
         TRY(halt_at_target(a, &a->w->part[a->m->range[i].partition]));

@@ -161,6 +161,8 @@ static uint64_t fingerprint(const struct worker *w)
     h = hash64(&w->job->input.holdout, sizeof w->job->input.holdout, h);
     h = hash64(&w->decoded->fingerprint, sizeof w->decoded->fingerprint, h);
     h = hash64(&w->job->seed, sizeof w->job->seed, h);
+    if (*w->job->start_from)
+        h = hash64(w->job->start_from, strlen(w->job->start_from), h);
     return hash64(w->job->topic, strlen(w->job->topic), h);
 }
 

@@ -153,6 +153,7 @@ struct worker {
     struct progress progress;
     struct report *report; /* of a team: figures go to the parent instead; NULL: alone */
     uint32_t workers;      /* on this machine, which share its memory; 0: alone */
+    struct model *start;   /* that new partitions go on from, while some begin */
     struct follower *follower;
     struct guard *guard;
     struct known_record known; /* by the last checkpoint, else the first since (guard.c) */
@@ -206,7 +207,11 @@ MUST enum st restore_partitions(struct worker *w, const struct start *assigned, 
 MUST enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, int64_t end);
 
 /* What a job's fingerprint is of (worker.c), in words for people. */
-#define FINGERPRINT_WORDS "algorithm, options, schema, seed, batch, topic or 'staleness: 0'"
+#define FINGERPRINT_WORDS                                                                          \
+    "algorithm, options, schema, seed, batch, topic, start_from or 'staleness: 0'"
+/* start.c: the new state of p goes on from w->start. */
+MUST enum st start_partition(struct worker *w, struct partition *p);
+
 /* The slot is one of this job. */
 MUST enum st check_slot(struct worker *w, uint32_t number, const struct manifest *m);
 

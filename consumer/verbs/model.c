@@ -75,7 +75,7 @@ static void list_line(void *arg, const struct model *m)
 static enum st diff(struct session *s, uint64_t a, uint64_t b, int *code)
 {
     struct model *other = calloc(1, sizeof *other);
-    enum st st = other ? model_read(s->br, s->b, s->job->topic_models, b, other, s->err)
+    enum st st = other ? model_read(s->br, s->b, s->job->topic_models, b, NULL, other, s->err)
                        : fail(s->err, ST_FATAL, "no memory to read a model");
 
     if (st == ST_OK)

@@ -45,6 +45,10 @@ static enum st check_job(const struct model *m, const struct model *job, const s
                     "model %" PRIu64 " was made with seed %" PRIu64
                     " and holdout %g, the job file says %" PRIu64 " and %g",
                     m->version, m->seed, m->holdout, job->seed, job->holdout);
+    if (strcmp(m->start_from, job->start_from))
+        return fail(w->err, ST_BAD_CONFIG,
+                    "model %" PRIu64 " was made with start_from '%s', the job file says '%s'",
+                    m->version, m->start_from, job->start_from);
     return fail(w->err, ST_BAD_CONFIG,
                 "model %" PRIu64
                 " was made by another job than this file's: input, schema or topic differ",

@@ -561,7 +561,7 @@ static double held_out(bool kmeans, uint64_t records)
     int x[WIDTH], label;
 
     CHECK(m);
-    must(model_read(&broker_local, &world.broker, world.job->topic_models, 0, m, &err));
+    must(model_read(&broker_local, &world.broker, world.job->topic_models, 0, NULL, m, &err));
     CHECK(m->records == records);
     for (int i = 0; i < TEST_ROWS; i++) {
         row(&s, x, &label);

@@ -82,6 +82,8 @@ static const struct mutant mutants[] = {
     {{"fault=ignores-weight", NULL}, "weight is repetition", &algo_toy, true},
     {{"fault=sparse-is-off", NULL}, "sparse equals dense", &algo_toy, false},
     {{"fault=no-set", NULL}, "a set is a set", &algo_toy_set, true},
+    {{"fault=start-is-off", NULL}, "start is the model", &algo_toy, true},
+    {{"fault=start-untouched", NULL}, "start is the model", &algo_toy, false},
 };
 enum { MUTANTS = sizeof mutants / sizeof *mutants };
 

@@ -34,7 +34,7 @@ static void learn(uint64_t from, uint64_t n, const char *keep)
 static void read_is(uint64_t version, enum st st, const char *what)
 {
     *err.text = 0;
-    assert_int_equal(model_read(t, mill_broker(), "mill.models", version, m, &err), st);
+    assert_int_equal(model_read(t, mill_broker(), "mill.models", version, NULL, m, &err), st);
     if (!strstr(err.text, what))
         fail_msg("no '%s' in '%s'", what, err.text);
 }
@@ -147,7 +147,7 @@ static void a_model_without_its_chunks_is_refused(void **state)
     snprintf(key, sizeof key, "model/1/manifest");
     mill_put_key(topic, 0, (struct bytes){(const uint8_t *)key, strlen(key)},
                  (struct bytes){b.manifest, b.manifest_n}, true);
-    assert_int_equal(model_read(t, mill_broker(), topic, 1, m, &err), ST_CORRUPT);
+    assert_int_equal(model_read(t, mill_broker(), topic, 1, NULL, m, &err), ST_CORRUPT);
     assert_non_null(strstr(err.text, "model 1: 0 of its "));
     free(b.manifest);
     free(b.body);
@@ -201,7 +201,7 @@ static void two_models_are_compared_byte_by_byte(void **state)
     learn(0, 100, NULL);
     read_is(1, ST_OK, "");
     assert_non_null(b);
-    assert_int_equal(model_read(t, mill_broker(), "mill.models", 1, b, &err), ST_OK);
+    assert_int_equal(model_read(t, mill_broker(), "mill.models", 1, NULL, b, &err), ST_OK);
     assert_int_equal(diff_is(m, b, "tensor w f32 [3, 1]: equal\n"), 0);
     m->tensors.t[0].f32[1] = 1;
     b->tensors.t[0].f32[1] = 3;

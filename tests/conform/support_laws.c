@@ -274,6 +274,7 @@ const struct algo_law laws[] = {
     {"rebase is a fixed point", law_rebase_is_fixed},
     {"derive repeats", law_derive_repeats},
     {"score equals update", law_score_is_update},
+    {"start is the model", law_start_is_the_model},
     {"sparse equals dense", law_sparse_is_dense},
     {"weight is repetition", law_weight_is_repetition},
 };

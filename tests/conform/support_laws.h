@@ -29,6 +29,7 @@ enum st law_set_is_a_set(struct lab *l, struct err *why);
 enum st law_rebase_is_fixed(struct lab *l, struct err *why);
 enum st law_derive_repeats(struct lab *l, struct err *why);
 enum st law_score_is_update(struct lab *l, struct err *why);
+enum st law_start_is_the_model(struct lab *l, struct err *why);
 
 /* support_laws_linear.c: of algorithms that only add up rows. */
 enum st law_sparse_is_dense(struct lab *l, struct err *why);

@@ -229,6 +229,7 @@ static double expected(const struct shape *sh, const float *z, float loss, uint3
     return 1 / sum;
 }
 
+/* Of packed model `model`, where update() has just left its eval. */
 static enum st compare_scores(struct lab *l, const float *out, uint32_t width, uint32_t model,
                               struct err *why)
 {
@@ -248,10 +249,10 @@ static enum st compare_scores(struct lab *l, const float *out, uint32_t width, u
     return ST_OK;
 }
 
-static enum st score_all(struct folded *d, const struct tensors *model, uint32_t packed,
-                         struct err *why)
+/* Rows scored by a state's packed models [from, to) and by the model. */
+static enum st score_all(struct lab *l, struct tensors *state, const struct tensors *model,
+                         uint32_t from, uint32_t to, bool comparable, struct err *why)
 {
-    struct lab *l = d->l;
     uint32_t width = score_columns(l->a, &l->sh, l->opts, l->derive_opts, NULL, 0);
     float *out = malloc((size_t)LAB_ROWS * (width + 1) * sizeof *out);
     enum st st = ST_OK;
@@ -259,16 +260,21 @@ static enum st score_all(struct folded *d, const struct tensors *model, uint32_t
     CHECK(out && width);
     for (uint64_t i = 0; st == ST_OK && i < 3; i++) {
         rows_make_sized(&l->rows, 0, 70 + i, i == 1 ? 1 : LAB_ROWS, 0);
-        st = lab_update(l, &d->slot[0], lookup, why);
+        st = lab_update(l, state, lookup, why);
         memset(out, 0xff, (size_t)LAB_ROWS * width * sizeof *out); /* NaN */
         lab_scratch(l, 0x55);
         if (st == ST_OK)
             st = lab_own(l, l->a->score(&l->x, model, &l->rows.r, out), why);
-        if (st == ST_OK && l->sh.out != OUT_NONE && !l->s->coarser)
-            st = compare_scores(l, out, width, packed, why);
+        for (uint32_t m = from; st == ST_OK && comparable && m < to; m++)
+            st = compare_scores(l, out, width, m, why);
     }
     free(out);
     return st;
+}
+
+static uint32_t packed_of(const struct measures *m)
+{
+    return m->model > 0 ? (uint32_t)m->model : 0;
 }
 
 static enum st scores(struct folded *d, struct err *why)
@@ -281,7 +287,8 @@ static enum st scores(struct folded *d, struct err *why)
     st = lab_own(d->l, derive_model(&d->l->x, d->l->a, &d->view, d->l->derive_opts, &model, &m),
                  why);
     if (st == ST_OK)
-        st = score_all(d, &model, m.model > 0 ? (uint32_t)m.model : 0, why);
+        st = score_all(d->l, &d->slot[0], &model, packed_of(&m), packed_of(&m) + 1,
+                       d->l->sh.out != OUT_NONE && !d->l->s->coarser, why);
     tensors_free(&model, NULL, NULL);
     return st;
 }
@@ -289,4 +296,78 @@ static enum st scores(struct folded *d, struct err *why)
 enum st law_score_is_update(struct lab *l, struct err *why)
 {
     return on_folds(l, scores, why);
+}
+
+/* ---- going on from a model ---- */
+
+/* As the runtime does it; what start() wrote and did not touch would not be saved. */
+static enum st start(struct lab *l, const struct tensors *model, uint32_t partition, uint8_t byte,
+                     struct tensors *state, struct err *why)
+{
+    struct image m;
+    enum st st;
+
+    lab_drop(l, state);
+    TRY(lab_own(l, lab_state(l, state), why));
+    image_open(&m, state);
+    memset(state->dirty, 0xff, (tensors_chunks(state) + 63) / 64 * 8);
+    st = image_save(&m, state, why);
+    lab_scratch(l, byte);
+    if (st == ST_OK)
+        st = lab_own(l, l->a->start(&l->x, model, partition, state), why);
+    if (st == ST_OK)
+        st = image_save(&m, state, why);
+    image_close(&m);
+    return st;
+}
+
+/* The partitions of a job that started from a model and has learned nothing yet make it again. */
+static enum st counts_once(struct folded *d, const struct tensors *model, struct err *why)
+{
+    struct tensors again;
+    struct measures m;
+    enum st st;
+
+    for (uint32_t p = 0; p < LAB_SLOTS; p++)
+        TRY(start(d->l, model, p, 0xaa, &d->slot[p], why));
+    TRY(fold_some(d, &d->f, LAB_SLOTS, 0xaa, why));
+    st = lab_own(d->l, derive_model(&d->l->x, d->l->a, &d->view, d->l->derive_opts, &again, &m),
+                 why);
+    if (st == ST_OK)
+        st = laws_near(model, &again, 1e-6, "a model made from a start", why);
+    tensors_free(&again, NULL, NULL);
+    return st;
+}
+
+static enum st starts_from(struct folded *d, const struct tensors *model, struct err *why)
+{
+    struct lab *l = d->l;
+
+    TRY(start(l, model, 0, 0xaa, &d->slot[0], why));
+    TRY(start(l, model, 0, 0x55, &d->slot[1], why));
+    TRY(lab_same(&d->slot[0], &d->slot[1], "started twice", why));
+    TRY(tensors_finite(&d->slot[0], why));
+    TRY(score_all(l, &d->slot[0], model, 0, l->sh.models, l->sh.out != OUT_NONE, why));
+    return l->a->flags & ALGO_EXACT ? counts_once(d, model, why) : ST_OK;
+}
+
+/* Every packed model of a state that has started from a model predicts as the model does. */
+static enum st starts(struct folded *d, struct err *why)
+{
+    struct tensors model;
+    struct measures m;
+    enum st st;
+
+    TRY(fold_some(d, &d->f, LAB_SLOTS, 0xaa, why));
+    st = lab_own(d->l, derive_model(&d->l->x, d->l->a, &d->view, d->l->derive_opts, &model, &m),
+                 why);
+    if (st == ST_OK)
+        st = starts_from(d, &model, why);
+    tensors_free(&model, NULL, NULL);
+    return st;
+}
+
+enum st law_start_is_the_model(struct lab *l, struct err *why)
+{
+    return l->a->start ? on_folds(l, starts, why) : ST_AGAIN;
 }

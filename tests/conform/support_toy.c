@@ -25,16 +25,34 @@ enum fault {
     SCORE_IS_OFF,
     IGNORES_WEIGHT,
     SPARSE_IS_OFF,
-    NO_SET
+    NO_SET,
+    START_IS_OFF,
+    START_UNTOUCHED
 };
 
-static const char *const faults[] = {"none",           "forgotten-touch", "stale-scratch",
-                                     "hidden-global",  "learns-held-out", "address-as-seed",
-                                     "writes-rows",    "writes-behind",   "reads-padding",
-                                     "eval-matters",   "allocates",       "diverges",
-                                     "fold-remembers", "rebase-drifts",   "rebase-untouched",
-                                     "derive-varies",  "score-is-off",    "ignores-weight",
-                                     "sparse-is-off",  "no-set",          NULL};
+static const char *const faults[] = {"none",
+                                     "forgotten-touch",
+                                     "stale-scratch",
+                                     "hidden-global",
+                                     "learns-held-out",
+                                     "address-as-seed",
+                                     "writes-rows",
+                                     "writes-behind",
+                                     "reads-padding",
+                                     "eval-matters",
+                                     "allocates",
+                                     "diverges",
+                                     "fold-remembers",
+                                     "rebase-drifts",
+                                     "rebase-untouched",
+                                     "derive-varies",
+                                     "score-is-off",
+                                     "ignores-weight",
+                                     "sparse-is-off",
+                                     "no-set",
+                                     "start-is-off",
+                                     "start-untouched",
+                                     NULL};
 
 struct toy_opts {
     uint32_t fault;
@@ -222,6 +240,16 @@ static enum st toy_rebase(const struct ctx *x, struct tensors *s, const struct t
     return ST_OK;
 }
 
+static enum st toy_start(const struct ctx *x, const struct tensors *model, uint32_t partition,
+                         struct tensors *s)
+{
+    (void)partition;
+    s->t[MEAN].f32[0] = model->t[0].f32[0] * (broken(x, START_IS_OFF) ? 1.01f : 1);
+    if (broken(x, START_UNTOUCHED))
+        s->t[SEEN].f32[0] += 1;
+    return ST_OK;
+}
+
 static enum st toy_derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,
                           struct tensors *model, struct measures *m)
 {
@@ -260,6 +288,7 @@ const struct algo algo_toy = {
     .score = toy_score,
     .fold = toy_fold,
     .rebase = toy_rebase,
+    .start = toy_start,
 };
 
 /* ---- toy_set ---- */

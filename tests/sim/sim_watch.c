@@ -251,7 +251,8 @@ static uint64_t read_model(uint64_t *records)
 
     CHECK(m);
     *records = 0;
-    if (model_read(&broker_local, &world.broker, world.job->topic_models, 0, m, &err) != ST_OK) {
+    if (model_read(&broker_local, &world.broker, world.job->topic_models, 0, NULL, m, &err) !=
+        ST_OK) {
         world_fail("no model: %s", err.text);
     } else {
         for (uint32_t i = 0; i < m->tensors.n; i++)

@@ -105,6 +105,24 @@ static void all_problems_are_reported_at_once_with_place_and_nearest_word(void *
     assert_non_null(strstr(said, "'topic' is missing"));
 }
 
+static void a_start_is_a_topic_and_a_version(void **state)
+{
+    static const char *const bad[] = {"start_from=clothes.models", "start_from=@17",
+                                      "start_from=clothes.models@", "start_from=clothes.models@0",
+                                      "start_from=clothes.models@latest"};
+    const char *set = "start_from=a@b.models@17";
+    char said[2048];
+
+    (void)state;
+    assert_int_equal(read_text(good, &set, 1, said, sizeof said), 0);
+    assert_string_equal(job.start_topic, "a@b.models");
+    assert_int_equal(job.start_version, 17);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(read_text(good, &bad[i], 1, said, sizeof said), 1);
+        assert_non_null(strstr(said, "such as clothes.models@17, got '"));
+    }
+}
+
 static void broken_files_say_where(void **state)
 {
     char said[2048];
@@ -141,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_is_read_with_its_defaults),
         cmocka_unit_test(all_problems_are_reported_at_once_with_place_and_nearest_word),
+        cmocka_unit_test(a_start_is_a_topic_and_a_version),
         cmocka_unit_test(broken_files_say_where),
         cmocka_unit_test(set_wins_over_the_file),
     };

@@ -1,5 +1,5 @@
 #include "algos/linear.h"
-#include "tests/unit/support_algo.h"
+#include "tests/unit/support_linear.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -7,79 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-
-static uint64_t seed;
-
-static float uniform(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (float)(seed >> 40) / 16777216.0f;
-}
-
-static struct linear_opts options(uint32_t loss, uint32_t optimizer, float rate)
-{
-    return (struct linear_opts){.loss = loss,
-                                .optimizer = optimizer,
-                                .learning_rate = {1, {rate}},
-                                .l1 = {1, {0}},
-                                .l2 = {1, {0}},
-                                .beta = 1};
-}
-
-static struct shape dense(uint32_t d, uint32_t batch)
-{
-    return (struct shape){.batch_rows = batch, .slots = 4, .d = {d}, .ny = 1};
-}
-
-static struct shape sparse(uint32_t d, uint32_t batch)
-{
-    return (struct shape){.batch_rows = batch, .slots = 4, .d = {d}, .nnz = {batch * d}, .ny = 1};
-}
-
-/* n rows of d features in [-1, 1) about `centre` in units of `unit`; about `fill` of them are
- * there. y: 1 where the first two sum to more than their mean, or for several classes the largest
- * of them. */
-static struct table table(uint32_t n, uint32_t d, float fill, float unit, float centre,
-                          uint32_t classes)
-{
-    struct table t = {.n = n, .d = d};
-
-    t.x = calloc((size_t)n * d, sizeof *t.x);
-    t.ptr = calloc(n + 1, sizeof *t.ptr);
-    t.col = calloc((size_t)n * d, sizeof *t.col);
-    t.val = calloc((size_t)n * d, sizeof *t.val);
-    t.y = calloc(n, sizeof *t.y);
-    t.weight = calloc(n, sizeof *t.weight);
-    for (uint32_t i = 0, q = 0; i < n; i++) {
-        float *x = t.x + (size_t)i * d, u[64] = {0};
-        uint32_t best = 0;
-
-        for (uint32_t j = 0; j < d; j++) {
-            if (uniform() >= fill)
-                continue;
-            u[j] = 2 * uniform() - 1;
-            x[j] = centre + unit * u[j];
-            t.col[q] = j;
-            t.val[q++] = x[j];
-        }
-        t.ptr[i + 1] = q;
-        for (uint32_t j = 0; j < classes; j++)
-            best = u[j] > u[best] ? j : best;
-        t.y[i] = classes > 2 ? (float)best : u[0] + u[1] > 0 ? 1.0f : 0.0f;
-        t.weight[i] = 1;
-    }
-    return t;
-}
-
-/* The same rows without their sparse form: what the rig feeds to a dense job. */
-static struct table densely(const struct table *t)
-{
-    struct table d = *t;
-
-    d.ptr = d.col = NULL;
-    d.val = NULL;
-    return d;
-}
 
 static void learn(struct rig *k, struct tensors *s, const struct table *t, uint32_t from,
                   uint32_t n, uint32_t held, struct eval *e)
@@ -96,19 +23,6 @@ static void same_bytes(const struct tensors *a, const struct tensors *b)
     assert_memory_equal(a->base, b->base, a->bytes);
 }
 
-/* Largest difference of a tensor, relative to its largest value. */
-static double apart(const struct tensor *a, const struct tensor *b)
-{
-    double most = 0, off = 0;
-
-    assert_int_equal(a->n, b->n);
-    for (uint64_t i = 0; i < a->n; i++) {
-        most = fmax(most, fabs((double)a->f32[i]));
-        off = fmax(off, fabs((double)a->f32[i] - (double)b->f32[i]));
-    }
-    return most > 0 ? off / most : off;
-}
-
 /* ---- one step ---- */
 
 /* By hand: w = 0, so z = 0, e = z - y = -y; g = X'e / B; w = -rate g. B is the job's batch, of
@@ -117,14 +31,14 @@ static void a_step_of_sgd_is_the_formula(void **state)
 {
     float x[] = {1, 2, 3, 4}, y[] = {10, 20}, weight[] = {1, 0.5f};
     struct table t = {.n = 2, .d = 2, .x = x, .y = y, .weight = weight};
-    struct linear_opts o = options(LINEAR_SQUARED, LINEAR_SGD, 0.1f);
+    struct linear_opts o = lin_options(LINEAR_SQUARED, LINEAR_SGD, 0.1f);
     struct tensors s;
     struct rig k;
     float z[2], loss[2];
 
     (void)state;
     o.standardize = LINEAR_FALSE;
-    rig_open(&k, &algo_linear, "ref", dense(2, 4), &o);
+    rig_open(&k, &algo_linear, "ref", lin_dense(2, 4), &o);
     rig_state(&k, &s);
     learn(&k, &s, &t, 0, 2, 0, &(struct eval){z, loss});
     assert_float_equal(z[1], 0, 0);
@@ -139,18 +53,18 @@ static void a_step_of_sgd_is_the_formula(void **state)
 
 static void z_and_loss_are_those_before_learning(void **state)
 {
-    struct linear_opts o = options(LINEAR_SOFTMAX, LINEAR_ADAGRAD, 0.1f);
+    struct linear_opts o = lin_options(LINEAR_SOFTMAX, LINEAR_ADAGRAD, 0.1f);
     struct table all, t;
     struct tensors s;
     struct rig k;
     float z[32 * 3], loss[32];
 
     (void)state;
-    seed = 1;
-    all = table(64, 5, 1, 1, 0, 3);
-    t = densely(&all);
+    lin_seed = 1;
+    all = lin_table(64, 5, 1, 1, 0, 3);
+    t = lin_densely(&all);
     o.classes = 3;
-    rig_open(&k, &algo_linear, "openblas", dense(5, 32), &o);
+    rig_open(&k, &algo_linear, "openblas", lin_dense(5, 32), &o);
     rig_state(&k, &s);
     learn(&k, &s, &t, 0, 32, 0, &(struct eval){z, loss});
     for (uint32_t i = 0; i < 32; i++) {
@@ -171,19 +85,19 @@ static void z_and_loss_are_those_before_learning(void **state)
 
 static void packed_models_are_the_grid_and_learn_as_if_alone(void **state)
 {
-    struct linear_opts pack = options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f), one = pack;
+    struct linear_opts pack = lin_options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f), one = pack;
     struct table all, t;
     struct tensors s, alone;
     struct rig k, k1;
 
     (void)state;
-    seed = 2;
-    all = table(256, 6, 1, 1, 0, 2);
-    t = densely(&all);
+    lin_seed = 2;
+    all = lin_table(256, 6, 1, 1, 0, 2);
+    t = lin_densely(&all);
     pack.learning_rate = (struct f32s){2, {0.1f, 0.3f}};
     pack.l1 = (struct f32s){2, {0, 0.01f}};
     pack.l2 = (struct f32s){2, {0, 0.02f}};
-    rig_open(&k, &algo_linear, "ref", dense(6, 32), &pack);
+    rig_open(&k, &algo_linear, "ref", lin_dense(6, 32), &pack);
     assert_int_equal(k.sh.models, 8);
     rig_state(&k, &s);
     rig_pass(&k, &s, &t, 0, NULL);
@@ -192,10 +106,10 @@ static void packed_models_are_the_grid_and_learn_as_if_alone(void **state)
 
         assert_true(v.rate == pack.learning_rate.v[m / 4]);
         assert_true(v.l1 == pack.l1.v[m / 2 % 2] && v.l2 == pack.l2.v[m % 2]);
-        one = options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, v.rate);
+        one = lin_options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, v.rate);
         one.l1.v[0] = v.l1;
         one.l2.v[0] = v.l2;
-        rig_open(&k1, &algo_linear, "ref", dense(6, 32), &one);
+        rig_open(&k1, &algo_linear, "ref", lin_dense(6, 32), &one);
         rig_state(&k1, &alone);
         rig_pass(&k1, &alone, &t, 0, NULL);
         for (uint32_t j = 0; j <= 6; j++)
@@ -209,25 +123,6 @@ static void packed_models_are_the_grid_and_learn_as_if_alone(void **state)
 }
 
 /* ---- rows that count for nothing, twice, or not yet ---- */
-
-static void each_form(void (*test)(struct rig *, const struct table *), uint32_t optimizer)
-{
-    for (uint32_t form = 0; form < 2; form++) {
-        struct linear_opts o = options(LINEAR_LOGISTIC, optimizer, 0.1f);
-        struct table all, t;
-        struct rig k;
-
-        seed = 3;
-        all = table(400, 12, 0.3f, 1, 0, 2);
-        t = form ? all : densely(&all);
-        o.l1 = (struct f32s){2, {0, 0.05f}};
-        o.l2.v[0] = 0.01f;
-        rig_open(&k, &algo_linear, "openblas", form ? sparse(12, 32) : dense(12, 32), &o);
-        test(&k, &t);
-        rig_close(&k);
-        table_free(&all);
-    }
-}
 
 static void weight_two(struct rig *k, const struct table *t)
 {
@@ -252,7 +147,7 @@ static void weight_two(struct rig *k, const struct table *t)
     learn(k, &b, t, 0, 9, 0, NULL);
     t->weight[8] = 1;
     for (uint32_t i = LIN_W; i <= LIN_SCALE; i++)
-        assert_true(apart(&a.t[i], &b.t[i]) < 1e-6);
+        assert_true(lin_apart(&a.t[i], &b.t[i]) < 1e-6);
     assert_true(a.t[LIN_WEIGHT].f64[0] == b.t[LIN_WEIGHT].f64[0]);
     rig_free(k, &a);
     rig_free(k, &b);
@@ -262,9 +157,9 @@ static void weight_two(struct rig *k, const struct table *t)
 static void a_row_of_weight_two_is_the_row_twice(void **state)
 {
     (void)state;
-    each_form(weight_two, LINEAR_ADAGRAD);
-    each_form(weight_two, LINEAR_FTRL);
-    each_form(weight_two, LINEAR_SGD);
+    lin_each_form(weight_two, LINEAR_ADAGRAD);
+    lin_each_form(weight_two, LINEAR_FTRL);
+    lin_each_form(weight_two, LINEAR_SGD);
 }
 
 static void held_out(struct rig *k, const struct table *t)
@@ -289,7 +184,7 @@ static void held_out(struct rig *k, const struct table *t)
     learn(k, &a, t, 96, 2, 0, NULL);
     learn(k, &b, t, 96, 32, 30, NULL);
     for (uint32_t i = LIN_W; i <= LIN_SCALE; i++)
-        assert_true(apart(&a.t[i], &b.t[i]) < 1e-6);
+        assert_true(lin_apart(&a.t[i], &b.t[i]) < 1e-6);
     for (uint64_t j = 0; t->ptr && j < t->d; j++)
         if (a.t[LIN_COUNT].f32[j] == 0)
             assert_true(b.t[LIN_W].f32[2 * j] == 0);
@@ -300,9 +195,9 @@ static void held_out(struct rig *k, const struct table *t)
 static void rows_held_out_or_without_weight_change_nothing(void **state)
 {
     (void)state;
-    each_form(held_out, LINEAR_ADAGRAD);
-    each_form(held_out, LINEAR_FTRL);
-    each_form(held_out, LINEAR_SGD);
+    lin_each_form(held_out, LINEAR_ADAGRAD);
+    lin_each_form(held_out, LINEAR_FTRL);
+    lin_each_form(held_out, LINEAR_SGD);
 }
 
 static void asked_or_not(struct rig *k, const struct table *t)
@@ -323,31 +218,31 @@ static void asked_or_not(struct rig *k, const struct table *t)
 static void asking_for_the_loss_does_not_change_the_state(void **state)
 {
     (void)state;
-    each_form(asked_or_not, LINEAR_ADAGRAD);
-    each_form(asked_or_not, LINEAR_FTRL);
-    each_form(asked_or_not, LINEAR_SGD);
+    lin_each_form(asked_or_not, LINEAR_ADAGRAD);
+    lin_each_form(asked_or_not, LINEAR_FTRL);
+    lin_each_form(asked_or_not, LINEAR_SGD);
 }
 
 static void sparse_rows_learn_what_dense_ones_do(void **state)
 {
-    struct linear_opts o = options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f), p = o;
+    struct linear_opts o = lin_options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f), p = o;
     struct table all, t;
     struct tensors a, b;
     struct rig k, kd;
 
     (void)state;
-    seed = 4;
-    all = table(400, 12, 0.3f, 1, 0, 2);
-    t = densely(&all);
+    lin_seed = 4;
+    all = lin_table(400, 12, 0.3f, 1, 0, 2);
+    t = lin_densely(&all);
     p.standardize = LINEAR_FALSE;
-    rig_open(&k, &algo_linear, "ref", sparse(12, 32), &o);
-    rig_open(&kd, &algo_linear, "ref", dense(12, 32), &p);
+    rig_open(&k, &algo_linear, "ref", lin_sparse(12, 32), &o);
+    rig_open(&kd, &algo_linear, "ref", lin_dense(12, 32), &p);
     rig_state(&k, &a);
     rig_state(&kd, &b);
     rig_pass(&k, &a, &all, 0, NULL);
     rig_pass(&kd, &b, &t, 0, NULL);
-    assert_true(apart(&b.t[LIN_W], &a.t[LIN_W]) < 1e-6);
-    assert_true(apart(&b.t[LIN_N], &a.t[LIN_N]) < 1e-6);
+    assert_true(lin_apart(&b.t[LIN_W], &a.t[LIN_W]) < 1e-6);
+    assert_true(lin_apart(&b.t[LIN_N], &a.t[LIN_N]) < 1e-6);
     assert_true(a.t[LIN_COUNT].f32[12] == 400);
     rig_free(&k, &a);
     rig_free(&kd, &b);
@@ -360,21 +255,21 @@ static void sparse_rows_learn_what_dense_ones_do(void **state)
 
 static void the_unit_of_the_input_does_not_matter(void **state)
 {
-    struct linear_opts o = options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.5f), p = o;
+    struct linear_opts o = lin_options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.5f), p = o;
     struct table plain, odd, t, u;
     struct tensors a, b;
     struct rig k, k2;
     double loss, other;
 
     (void)state;
-    seed = 5;
-    plain = table(4000, 4, 1, 1, 0, 2);
-    seed = 5;
-    odd = table(4000, 4, 1, 1e-3f, 4, 2);
-    t = densely(&plain);
-    u = densely(&odd);
-    rig_open(&k, &algo_linear, "openblas", dense(4, 32), &o);
-    rig_open(&k2, &algo_linear, "openblas", dense(4, 32), &p);
+    lin_seed = 5;
+    plain = lin_table(4000, 4, 1, 1, 0, 2);
+    lin_seed = 5;
+    odd = lin_table(4000, 4, 1, 1e-3f, 4, 2);
+    t = lin_densely(&plain);
+    u = lin_densely(&odd);
+    rig_open(&k, &algo_linear, "openblas", lin_dense(4, 32), &o);
+    rig_open(&k2, &algo_linear, "openblas", lin_dense(4, 32), &p);
     rig_state(&k, &a);
     rig_state(&k2, &b);
     rig_pass(&k, &a, &t, 0, &loss);
@@ -391,21 +286,21 @@ static void the_unit_of_the_input_does_not_matter(void **state)
 
 static void a_constant_column_and_a_late_one_do_no_harm(void **state)
 {
-    struct linear_opts o = options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.5f);
+    struct linear_opts o = lin_options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.5f);
     struct table all, t;
     struct tensors s;
     struct rig k;
     double loss;
 
     (void)state;
-    seed = 6;
-    all = table(8000, 6, 1, 100, 0, 2);
-    t = densely(&all);
+    lin_seed = 6;
+    all = lin_table(8000, 6, 1, 100, 0, 2);
+    t = lin_densely(&all);
     for (uint32_t i = 0; i < t.n; i++) {
         t.x[6 * i + 4] = 2024;
-        t.x[6 * i + 5] = i < 6000 ? 0 : 100 * (2 * uniform() - 1); /* after the warm-up */
+        t.x[6 * i + 5] = i < 6000 ? 0 : 100 * (2 * lin_uniform() - 1); /* after the warm-up */
     }
-    rig_open(&k, &algo_linear, "openblas", dense(6, 32), &o);
+    rig_open(&k, &algo_linear, "openblas", lin_dense(6, 32), &o);
     rig_state(&k, &s);
     rig_pass(&k, &s, &t, 0, &loss);
     assert_true(s.t[LIN_WARM].f64[WARM_SEEN] == 4096);
@@ -417,18 +312,18 @@ static void a_constant_column_and_a_late_one_do_no_harm(void **state)
 
 static void no_value_of_the_warm_up_is_far_from_the_mean(void **state)
 {
-    struct linear_opts o = options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f);
+    struct linear_opts o = lin_options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f);
     struct table all, t;
     struct tensors s;
     struct rig k;
 
     (void)state;
-    seed = 9;
-    all = table(640, 4, 1, 1, 0, 2);
-    t = densely(&all);
+    lin_seed = 9;
+    all = lin_table(640, 4, 1, 1, 0, 2);
+    t = lin_densely(&all);
     for (uint32_t i = 0; i < t.n; i++)
         t.x[4 * i + 3] = i == 70 ? 1.0f : 0.0f; /* once: 25 standard deviations off */
-    rig_open(&k, &algo_linear, "openblas", dense(4, 32), &o);
+    rig_open(&k, &algo_linear, "openblas", lin_dense(4, 32), &o);
     rig_state(&k, &s);
     rig_pass(&k, &s, &t, 0, NULL);
     assert_float_equal((1 - s.t[LIN_SHIFT].f32[3]) * s.t[LIN_SCALE].f32[3], 5, 1e-3);
@@ -442,17 +337,17 @@ static void no_value_of_the_warm_up_is_far_from_the_mean(void **state)
 /* Two slots of equal weight, means 0 and 8: the common mean is 4, the common variance gains 4^2. */
 static void the_view_pools_the_units_of_its_slots(void **state)
 {
-    struct linear_opts o = options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f);
+    struct linear_opts o = lin_options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f);
     struct tensors a, b, view, *list[] = {&a, &b};
     struct table all, t;
     struct rig k;
     double spread;
 
     (void)state;
-    seed = 10;
-    all = table(320, 3, 1, 1, 0, 2);
-    t = densely(&all);
-    rig_open(&k, &algo_linear, "openblas", dense(3, 32), &o);
+    lin_seed = 10;
+    all = lin_table(320, 3, 1, 1, 0, 2);
+    t = lin_densely(&all);
+    rig_open(&k, &algo_linear, "openblas", lin_dense(3, 32), &o);
     rig_state(&k, &a);
     rig_state(&k, &b);
     rig_pass(&k, &a, &t, 0, NULL);
@@ -467,8 +362,8 @@ static void the_view_pools_the_units_of_its_slots(void **state)
     }
     assert_int_equal(k.a->rebase(&k.x, &a, &view), ST_OK);
     assert_int_equal(k.a->rebase(&k.x, &b, &view), ST_OK);
-    assert_true(apart(&a.t[LIN_W], &b.t[LIN_W]) == 0);
-    assert_true(apart(&a.t[LIN_SCALE], &b.t[LIN_SCALE]) == 0);
+    assert_true(lin_apart(&a.t[LIN_W], &b.t[LIN_W]) == 0);
+    assert_true(lin_apart(&a.t[LIN_SCALE], &b.t[LIN_SCALE]) == 0);
     rig_free(&k, &a);
     rig_free(&k, &b);
     rig_free(&k, &view);
@@ -486,7 +381,7 @@ static void own_view(struct rig *k, const struct table *t)
     rig_view(k, list, 1, &view);
     assert_int_equal(k->a->rebase(&k->x, &b, &view), ST_OK);
     for (uint32_t i = LIN_W; i <= LIN_SCALE; i++)
-        assert_true(apart(&a.t[i], &b.t[i]) < 1e-6);
+        assert_true(lin_apart(&a.t[i], &b.t[i]) < 1e-6);
     rig_free(k, &a);
     rig_free(k, &b);
     rig_free(k, &view);
@@ -495,9 +390,9 @@ static void own_view(struct rig *k, const struct table *t)
 static void going_on_from_the_own_view_changes_nothing(void **state)
 {
     (void)state;
-    each_form(own_view, LINEAR_ADAGRAD);
-    each_form(own_view, LINEAR_FTRL);
-    each_form(own_view, LINEAR_SGD);
+    lin_each_form(own_view, LINEAR_ADAGRAD);
+    lin_each_form(own_view, LINEAR_FTRL);
+    lin_each_form(own_view, LINEAR_SGD);
 }
 
 static void no_view(struct rig *k, const struct table *t)
@@ -518,8 +413,8 @@ static void no_view(struct rig *k, const struct table *t)
 static void slots_that_learned_nothing_merge_to_the_start(void **state)
 {
     (void)state;
-    each_form(no_view, LINEAR_ADAGRAD);
-    each_form(no_view, LINEAR_FTRL);
+    lin_each_form(no_view, LINEAR_ADAGRAD);
+    lin_each_form(no_view, LINEAR_FTRL);
 }
 
 /* Margins of the first n rows by the model of these states' view. */
@@ -577,22 +472,22 @@ static void averages(struct rig *k, const struct table *t)
 static void the_view_is_the_mean_by_rows_learned(void **state)
 {
     (void)state;
-    each_form(averages, LINEAR_ADAGRAD);
-    each_form(averages, LINEAR_FTRL);
+    lin_each_form(averages, LINEAR_ADAGRAD);
+    lin_each_form(averages, LINEAR_FTRL);
 }
 
 static void a_feature_that_one_slot_knows_keeps_its_coefficient(void **state)
 {
-    struct linear_opts o = options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f);
+    struct linear_opts o = lin_options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f);
     struct tensors a, b, view, *list[] = {&a, &b};
     struct table all, rest;
     struct rig k;
     float w;
 
     (void)state;
-    seed = 7;
-    all = table(200, 5, 1, 1, 0, 2);
-    rest = table(200, 5, 1, 1, 0, 2);
+    lin_seed = 7;
+    all = lin_table(200, 5, 1, 1, 0, 2);
+    rest = lin_table(200, 5, 1, 1, 0, 2);
     for (uint32_t q = 0; q < rest.ptr[200]; q++)
         if (rest.col[q] == 4)
             rest.col[q] = 3, rest.col[q - 1] = 2, rest.col[q - 2] = 1, rest.col[q - 3] = 0;
@@ -604,7 +499,7 @@ static void a_feature_that_one_slot_knows_keeps_its_coefficient(void **state)
     }
     for (uint32_t i = 0; i <= 200; i++)
         rest.ptr[i] = 4 * i;
-    rig_open(&k, &algo_linear, "ref", sparse(5, 32), &o);
+    rig_open(&k, &algo_linear, "ref", lin_sparse(5, 32), &o);
     rig_state(&k, &a);
     rig_state(&k, &b);
     rig_pass(&k, &a, &all, 0, NULL);
@@ -625,21 +520,21 @@ static void a_feature_that_one_slot_knows_keeps_its_coefficient(void **state)
 
 static void a_newcomer_goes_on_from_the_common_model(void **state)
 {
-    struct linear_opts o = options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f);
+    struct linear_opts o = lin_options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.1f);
     struct tensors a, b, view, *list[] = {&a, &b};
     struct table all, t, next;
     struct rig k;
     double loss, first;
 
     (void)state;
-    seed = 8;
-    all = table(6000, 8, 1, 50, 1000, 2);
-    t = next = densely(&all);
+    lin_seed = 8;
+    all = lin_table(6000, 8, 1, 50, 1000, 2);
+    t = next = lin_densely(&all);
     t.n = 5000;
     next.n = 1000;
     next.x += (size_t)5000 * 8;
     next.y += 5000;
-    rig_open(&k, &algo_linear, "openblas", dense(8, 32), &o);
+    rig_open(&k, &algo_linear, "openblas", lin_dense(8, 32), &o);
     rig_state(&k, &a);
     rig_state(&k, &b);
     rig_pass(&k, &a, &t, 0, &loss);
@@ -667,8 +562,8 @@ static void refused(struct shape sh, struct linear_opts o, const char *why)
 
 static void options_that_contradict_each_other_are_refused(void **state)
 {
-    struct linear_opts o = options(LINEAR_SOFTMAX, LINEAR_ADAGRAD, 0.1f), p = o;
-    struct shape sh = dense(4, 0);
+    struct linear_opts o = lin_options(LINEAR_SOFTMAX, LINEAR_ADAGRAD, 0.1f), p = o;
+    struct shape sh = lin_dense(4, 0);
 
     (void)state;
     refused(sh, o, "set classes");
@@ -693,13 +588,13 @@ static void options_that_contradict_each_other_are_refused(void **state)
     refused(sh, p, "packed model 2: learning_rate 0 must be positive");
     p.learning_rate.n = 1;
     p.standardize = LINEAR_TRUE;
-    refused(sparse(4, 32), p, "needs dense rows");
+    refused(lin_sparse(4, 32), p, "needs dense rows");
 }
 
 static void auto_is_resolved(void **state)
 {
-    struct linear_opts o = options(LINEAR_SOFTMAX, LINEAR_ADAGRAD, 0.1f);
-    struct shape sh = dense(4, 0);
+    struct linear_opts o = lin_options(LINEAR_SOFTMAX, LINEAR_ADAGRAD, 0.1f);
+    struct shape sh = lin_dense(4, 0);
     struct err e;
 
     (void)state;
@@ -717,7 +612,7 @@ static void auto_is_resolved(void **state)
 static void a_label_that_is_no_class_is_refused(void **state)
 {
     static const float bad[] = {3, -1, 0.5f, NAN};
-    struct linear_opts o = options(LINEAR_SOFTMAX, LINEAR_ADAGRAD, 0.1f);
+    struct linear_opts o = lin_options(LINEAR_SOFTMAX, LINEAR_ADAGRAD, 0.1f);
     struct table all, t;
     struct tensors s;
     struct rows r;
@@ -725,9 +620,9 @@ static void a_label_that_is_no_class_is_refused(void **state)
 
     (void)state;
     o.classes = 3;
-    all = table(8, 4, 1, 1, 0, 3);
-    t = densely(&all);
-    rig_open(&k, &algo_linear, "ref", dense(4, 8), &o);
+    all = lin_table(8, 4, 1, 1, 0, 3);
+    t = lin_densely(&all);
+    rig_open(&k, &algo_linear, "ref", lin_dense(4, 8), &o);
     rig_state(&k, &s);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         t.y[7] = bad[i];
@@ -794,7 +689,7 @@ static double train(struct rig *k, const struct table *t, const struct table *te
 
 static void a9a_reaches_the_batch_optimum_in_one_pass(void **state)
 {
-    struct linear_opts o = options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.05f);
+    struct linear_opts o = lin_options(LINEAR_LOGISTIC, LINEAR_ADAGRAD, 0.05f);
     struct shape sh = {.slots = 4, .d = {123}, .nnz = {32 * 14}, .ny = 1};
     struct table t, test;
     struct rig k;
@@ -816,7 +711,7 @@ static void a9a_reaches_the_batch_optimum_in_one_pass(void **state)
 
 static void fashion_mnist_is_learned_in_one_pass(void **state)
 {
-    struct linear_opts o = options(LINEAR_SOFTMAX, LINEAR_ADAGRAD, 0.05f);
+    struct linear_opts o = lin_options(LINEAR_SOFTMAX, LINEAR_ADAGRAD, 0.05f);
     struct shape sh = {.slots = 4, .d = {784}, .ny = 1};
     struct table t, test;
     struct rig k;
