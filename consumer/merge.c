@@ -130,8 +130,8 @@ bool publish_wanted(const struct worker *w)
         const struct partition *p = &w->part[i];
 
         lazy |= idle(w, p) && !(p->m.flags & SLOT_IDLE);
-        wanted |= (p->moved || p->unsent) &&
-                  ((p->pull_due && publishes_first(w)) || p->phase == PHASE_DONE);
+        wanted |= (p->moved || p->unsent) && ((p->pull_due && publishes_first(w)) ||
+                                              p->phase == PHASE_DONE || p->phase == PHASE_STOPPED);
         stuck &= p->phase != PHASE_RUNNING || partition_waits(p);
     }
     if (wanted && !w->publish_failed)
@@ -154,12 +154,12 @@ enum st merge(struct worker *w)
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct manifest *m = slot_known(w, i);
 
-        if (partition_counts(&w->part[i])) {
-            TRY(add(w, i, &w->part[i].state));
-        } else if (w->part[i].phase != PHASE_NONE) {
+        if (m && m->flags & SLOT_STOPPED) {
             log_line(LOG_WARN, "the model is without this partition: its state is not finite",
                      "partition=%" PRIu32, i);
-        } else if (m && !(m->flags & SLOT_STOPPED)) {
+        } else if (w->part[i].phase != PHASE_NONE) {
+            TRY(add(w, i, &w->part[i].state));
+        } else if (m) {
             TRY(slot_state(w, m, &state));
             TRY(add(w, i, state));
         }
@@ -178,9 +178,11 @@ static bool of_round(const struct manifest *m, struct round r)
 {
     if (m->life != r.life)
         return false;
-    if (m->flags & (SLOT_DONE | SLOT_STOPPED))
-        return m->trained - m->base <= round_edge(r.n - 1);
-    return m->round == r.n && m->flags & SLOT_WAIT;
+    if (m->round == r.n && m->flags & SLOT_WAIT)
+        return true;
+    return m->flags & SLOT_DONE      ? m->trained - m->base <= round_edge(r.n - 1)
+           : m->flags & SLOT_STOPPED ? m->round < r.n
+                                     : false;
 }
 
 static const struct manifest *slot_of_round(const struct worker *w, uint32_t i, struct round r)
@@ -291,9 +293,10 @@ static enum st merge_round(struct worker *w, struct round round)
     fold_begin(&w->fold);
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct partition *p = &w->part[i];
+        const struct manifest *m = p->phase == PHASE_NONE ? slot_of_round(w, i, round) : NULL;
 
-        if (p->phase == PHASE_NONE) {
-            TRY(slot_state(w, slot_of_round(w, i, round), &state));
+        if (m && !(m->flags & SLOT_STOPPED)) {
+            TRY(slot_state(w, m, &state));
             TRY(add(w, i, state));
         } else if (partition_counts(p)) {
             TRY(went_on(&p->m, round) && !of_round(&p->m, round) ? add_published(w, i, round)
@@ -313,8 +316,7 @@ static bool near_enough(const struct worker *w, uint32_t round, uint32_t n)
 
         if (!m)
             return false;
-        if (p->phase == PHASE_STOPPED ||
-            (known && m->flags & (SLOT_DONE | SLOT_STOPPED | SLOT_IDLE)))
+        if (known && m->flags & (SLOT_DONE | SLOT_STOPPED | SLOT_IDLE))
             continue;
         if (m->round - (!known && partition_waits(p)) + n < round)
             return false;
@@ -327,7 +329,7 @@ static enum st rebase(struct worker *w, struct partition *p)
     TRY(view_rebase(&w->x, w->algo, &p->state, &w->view));
     p->pull_due = false;
     p->moved = true;
-    if (w->job->staleness != 0 || w->stopped)
+    if (w->job->staleness != 0 || any_stopped(w))
         p->m.flags |= SLOT_LOOSE;
     w->pulls++;
     if (!partition_waits(p))

@@ -114,21 +114,6 @@ enum st partition_learned(struct worker *w, struct partition *p)
     return p->phase == PHASE_RUNNING && p->m.trained >= p->edge ? round_ended(w, p) : ST_OK;
 }
 
-/* What the state has learned since the last checkpoint made it worthless: that checkpoint stands,
- * here and in the slot, and nothing of this partition goes into a model any more. */
-static void stop_partition(struct worker *w, struct partition *p)
-{
-    CHECK(p->phase != PHASE_NONE && p->phase != PHASE_STOPPED);
-    log_line(LOG_ERROR, "partition stopped: its state is not finite; the last checkpoint stands",
-             "partition=%" PRIu32 " reason=\"%s\"", p->p, w->err->text);
-    block_drop(w, p);
-    w->running -= p->phase == PHASE_RUNNING;
-    w->done -= p->phase == PHASE_DONE;
-    w->stopped++;
-    p->phase = PHASE_STOPPED;
-    p->moved = p->unsent = p->adopted = false;
-}
-
 static enum st save_letter(void *arg, const struct dead_letter *d, struct err *e)
 {
     return checkpoint_dead(arg, d, e);
@@ -168,6 +153,25 @@ static enum st scan_partition(struct worker *w, struct partition *p)
     return ST_OK;
 }
 
+/* What the state has learned since the last checkpoint made it worthless: that checkpoint stands,
+ * here and in the slot, which says so to the other workers, and nothing of this partition goes into
+ * a model any more. */
+static enum st stop_partition(struct worker *w, struct partition *p)
+{
+    CHECK(p->phase != PHASE_NONE && p->phase != PHASE_STOPPED);
+    log_line(LOG_ERROR, "partition stopped: its state is not finite; the last checkpoint stands",
+             "partition=%" PRIu32 " reason=\"%s\"", p->p, w->err->text);
+    block_drop(w, p);
+    w->running -= p->phase == PHASE_RUNNING;
+    w->done -= p->phase == PHASE_DONE;
+    w->stopped++;
+    p->phase = PHASE_STOPPED;
+    TRY(restore_checkpoint(w, p));
+    p->m.flags |= SLOT_STOPPED;
+    p->moved = true;
+    return scan_partition(w, p);
+}
+
 enum st checkpoint(struct worker *w, bool to_publish)
 {
     uint32_t moved = 0;
@@ -183,10 +187,8 @@ enum st checkpoint(struct worker *w, bool to_publish)
         p->moved |= to_publish && p->unsent;
         if (!p->moved && !p->adopted)
             continue;
-        if (scan_partition(w, p) != ST_OK) {
-            stop_partition(w, p);
-            continue;
-        }
+        if (scan_partition(w, p) != ST_OK)
+            TRY(stop_partition(w, p));
         TRY(save_partition(w, p, to_publish && w->iterative && w->job->staleness == 0));
         moved++;
     }

@@ -53,7 +53,7 @@ static enum st produce_all(struct worker *w)
     for (uint32_t i = 0; i < w->partitions; i++) {
         struct partition *p = &w->part[i];
 
-        if (!partition_counts(p) || !p->unsent)
+        if (p->phase == PHASE_NONE || !p->unsent)
             continue;
         TRY(produce_slot(w, p)); /* letters that left with an earlier one, the checkpoint removed */
         TRY(checkpoint_dead_scan(w->cp, p->p, p->m.pos, produce_letter, w, w->err));
@@ -70,7 +70,7 @@ static enum st send_offsets(struct worker *w)
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct partition *p = &w->part[i];
 
-        if (!partition_counts(p))
+        if (p->phase == PHASE_NONE)
             continue;
         o[n].partition = (int32_t)i;
         o[n].offset =
@@ -127,6 +127,17 @@ bool partition_counts(const struct partition *p)
     return p->phase != PHASE_NONE && p->phase != PHASE_STOPPED;
 }
 
+bool any_stopped(const struct worker *w)
+{
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        const struct manifest *m = slot_known(w, i);
+
+        if (m && m->flags & SLOT_STOPPED)
+            return true;
+    }
+    return false;
+}
+
 uint64_t worker_trained(const struct worker *w)
 {
     uint64_t n = 0;
@@ -134,7 +145,7 @@ uint64_t worker_trained(const struct worker *w)
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct manifest *m = slot_known(w, i);
 
-        if (m && w->part[i].phase != PHASE_STOPPED && !(m->flags & SLOT_STOPPED))
+        if (m && !(m->flags & SLOT_STOPPED))
             n += m->trained;
     }
     return n;

@@ -259,7 +259,7 @@ void range_ended(struct worker *w)
 {
     struct partition *p = &w->part[0];
 
-    if (!w->owner || w->stopped || p->m.flags & SLOT_ENDED)
+    if (!w->owner || any_stopped(w) || p->m.flags & SLOT_ENDED)
         return;
     CHECK(p->phase == PHASE_DONE);
     p->m.flags |= SLOT_ENDED;

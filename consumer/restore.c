@@ -187,6 +187,23 @@ static enum st read_local(struct worker *w, uint32_t number, uint32_t run, struc
     return checkpoint_load(w->cp, &im->m, take_local, im, w->err);
 }
 
+enum st restore_checkpoint(struct worker *w, struct partition *p)
+{
+    struct image im = {.bytes_max = w->memory_max};
+    uint64_t seq = p->m.seq;
+    bool found = false;
+    enum st st = image_init(&im, w->err);
+
+    if (st == ST_OK)
+        st = read_local(w, p->p, w->run, &im, &found);
+    CHECK(st != ST_OK || found); /* the first is made before anything is learned */
+    if (st == ST_OK)
+        st = adopt(w, p, &im);
+    image_fini(&im);
+    p->m.seq = seq;
+    return st;
+}
+
 enum st check_slot(struct worker *w, uint32_t number, const struct manifest *m)
 {
     if (m->job == w->fingerprint)
@@ -218,6 +235,7 @@ static enum st restore_one(struct worker *w, struct slot_reader *r, struct image
         p->sent = slot->m.pos;
         p->m.seq = slot->m.seq + 1;
     }
+    p->m.flags &= ~(uint32_t)SLOT_STOPPED; /* it is tried again */
     p->adopted = have_slot && !local_wins;
     p->unsent = !have_slot || position_cmp(p->m.pos, p->sent) != 0 || p->m.end != slot->m.end ||
                 p->m.flags != slot->m.flags;

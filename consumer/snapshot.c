@@ -481,7 +481,7 @@ static void describe_ranges(const struct worker *w, struct model *m)
     for (uint32_t i = 0; i < w->partitions; i++) {
         const struct manifest *s = slot_known(w, i);
 
-        if (!s || w->part[i].phase == PHASE_STOPPED || s->flags & SLOT_STOPPED)
+        if (!s || s->flags & SLOT_STOPPED)
             continue;
         model_add(m, s);
     }

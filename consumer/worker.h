@@ -203,6 +203,8 @@ MUST enum st unless_params_gone(struct worker *w, enum st st);
  * assigned; then the empty slot of new ones, and where to read on. ST_REVOKED: the group moved on
  * meanwhile: what is restored so far is void. */
 MUST enum st restore_partitions(struct worker *w, const struct start *assigned, uint32_t n);
+/* The state of an owned partition as of the last checkpoint, all of it to be saved and sent. */
+MUST enum st restore_checkpoint(struct worker *w, struct partition *p);
 /* The state of an allocated partition before its first record, with the range [begin, end). */
 MUST enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, int64_t end);
 
@@ -295,6 +297,8 @@ MUST enum st publish_end(struct worker *w, enum st st);
 MUST enum st group_done(struct worker *w, bool *done);
 /* Its state counts: it is owned, and has not diverged. */
 bool partition_counts(const struct partition *p);
+/* As far as is known, here and elsewhere. */
+bool any_stopped(const struct worker *w);
 /* Records that the known states that count have learned. */
 uint64_t worker_trained(const struct worker *w);
 

@@ -273,9 +273,54 @@ static void a_state_that_is_not_finite_stops_its_partition_and_no_other(void **s
     assert_int_equal(bad.flags & SLOT_DONE, 0);
     assert_true(mill_slot("mill", 1, &bad));
     assert_true(bad.pos.offset < 9000);
+    assert_int_equal(bad.flags & SLOT_STOPPED, SLOT_STOPPED);
     assert_int_equal(mill_model("mill", records, P), 1);
     assert_int_equal(records[0], N);
     assert_true(records[1] == UINT64_MAX);
+}
+
+/* In step or not, it is not waited for, and out of the model; a start tries it again. */
+static void a_partition_that_stopped_elsewhere_is_not_waited_for(void **state)
+{
+    static const char *const staleness[] = {"staleness=0", "staleness=async"};
+    struct mill_part good, bad;
+    uint64_t records[P];
+
+    (void)state;
+    mill_topic("data", P);
+    for (int i = 0; i < 20; i++)
+        mill_put_text(1, "1e30,1e30,-1e30");
+    mill_put(1, 0, 100);
+    mill_put(0, 0, N);
+    for (int i = 0; i < 2; i++) {
+        const char *name = i ? "b" : "a";
+        struct mill_run r = {.name = name,
+                             .set = {"options.learning_rate=0.5", "options.standardize=false",
+                                     "options.optimizer=sgd", staleness[i]}},
+                        one = r, two = r;
+
+        one.mine = 2;
+        one.impatient = true;
+        one.state = i ? "b1" : "a1";
+        mill_train(&one);
+        assert_int_equal(one.stopped, 1);
+        two.mine = 1;
+        two.state = i ? "b2" : "a2";
+        mill_train(&two);
+        assert_int_equal(two.st, ST_OK);
+        assert_true(mill_slot(name, 0, &good) && mill_slot(name, 1, &bad));
+        assert_int_equal(good.trained, N);
+        assert_false(good.ended);
+        assert_int_equal(bad.flags, SLOT_STOPPED);
+        assert_int_equal(bad.trained, 0);
+        assert_true(mill_model(name, records, P) > 0);
+        assert_int_equal(records[0], N);
+        assert_true(records[1] == UINT64_MAX);
+        one.impatient = false;
+        mill_train(&one);
+        assert_int_equal(one.stopped, 1);
+        assert_true(one.records > 0);
+    }
 }
 
 static void where_no_state_is_finite_there_is_no_model(void **state)
@@ -386,6 +431,7 @@ int main(int argc, char **argv)
         TEST(a_last_publish_that_fails_is_tried_again),
         TEST(a_last_publish_that_never_succeeds_is_an_error_and_the_next_start_makes_up_for_it),
         TEST(a_state_that_is_not_finite_stops_its_partition_and_no_other),
+        TEST(a_partition_that_stopped_elsewhere_is_not_waited_for),
         TEST(where_no_state_is_finite_there_is_no_model),
         TEST(a_packed_model_that_diverges_is_out_of_the_choice_and_harms_no_other),
         TEST(where_all_packed_models_have_diverged_the_partition_stops),
