@@ -6,6 +6,7 @@ as if nothing had been wrong."""
 import os
 import shutil
 import signal
+import subprocess
 import time
 import unittest
 
@@ -199,6 +200,42 @@ class Bad(unittest.TestCase):
         t.done()
         self.assertEqual(job.digest(), calm.digest())
         self.assertEqual(job.model(), calm.model())
+
+    @unittest.skipIf(os.geteuid(), "a file system is needed")
+    def test_a_broker_whose_disk_is_full(self):
+        """Kafka gives itself up then. Once there is room and it is back, the job goes on by
+        itself."""
+        rows = jobs.csv_rows(150_000, 2, seed=4)
+        self.at.put("full", 2, rows, KEEP)
+        calm = self.job("full-calm", "full", jobs.DENSE)
+        self.assertEqual(calm.tried()[0], 0)
+        disk = self.tmp / "disk"
+        disk.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "none", disk],
+                          stderr=subprocess.DEVNULL, check=False).returncode:
+            self.skipTest("mount is not allowed here")
+        broker = rig.Broker(dir=str(disk / "broker"))
+        try:
+            at = jobs.Kafka(broker.start())
+            at.put("full", 2, rows, KEEP)
+            job = jobs.Job(self.tmp, at, "full", "full", jobs.DENSE, jobs.BY_ROWS)
+            t = job.train()
+            t.until("rows/s")
+            with open(disk / "more", "wb", buffering=0) as f:
+                with self.assertRaises(OSError):
+                    while True:
+                        f.write(bytes(1 << 20))
+            self.assertNotEqual(broker.ended(60), 0)
+            time.sleep(2)
+            self.assertIsNone(t.process.poll(), t.text)
+            os.unlink(disk / "more")
+            broker.start(1)
+            t.done()
+            self.assertEqual(job.digest(), calm.digest())
+            self.assertEqual(job.model(), calm.model())
+        finally:
+            broker.stop()
+            subprocess.run(["umount", "-l", disk], check=True)
 
     def test_two_workers_of_one_name(self):
         """A copied state folder: the newer process fences the older, which says so and leaves."""

@@ -326,6 +326,10 @@ class Broker:
         self.process[node].terminate()
         self.process.pop(node).wait(60)
 
+    def ended(self, timeout, node=1):
+        """It gives up by itself: the exit code."""
+        return self.process.pop(node).wait(timeout)
+
     def freeze(self, node=1):
         self.signal(node, signal.SIGSTOP)
 
