@@ -120,7 +120,8 @@ def measure(broker):
     print(f"softmax with {elastic.PARTITIONS} partitions instead of {MANY}: a slot followed "
           f"{of_few['slot_take_us']:.0f} us, folded {of_few['slot_fold_us']:.0f} us")
     return {"kmeans": means, "linear": soft}, [
-        {"learned": seconds(r, "learned_us"), "seconds": seconds(r, "end_us")} for r in real]
+        {"learned": seconds(r, "learned_us"), "seconds": seconds(r, "end_us"),
+         "own": max(s["rows_us"] for s in r) / 1e6} for r in real]
 
 
 def simulate(algo, staleness, workers, cost, rows=ROWS):
@@ -171,6 +172,10 @@ def check(real, cost):
         print(f"{what}: one worker {r[0]:.1f} s, two {r[1]:.1f} s, {r[0] / r[1]:.2f} times as "
               f"fast; simulated {t[0]:.1f} s, {t[1]:.1f} s, {t[0] / t[1]:.2f}; real / simulated "
               f"{r[0] / r[1] / (t[0] / t[1]):.2f}", flush=True)
+    own = [s["own"] for s in real]
+    print(f"by the learning threads' own time, the slower of two: {own[0]:.1f} s, {own[1]:.1f} s, "
+          f"{own[0] / own[1]:.2f} times; what is between, the broker and the client's threads take "
+          "on the same cores, and joining the group", flush=True)
 
 
 def assumed():
