@@ -19,7 +19,7 @@
 enum {
     PATH_ROOM = 4096 + 64,
     TEXT_ROOM = 1 << 14,
-    KILL_AT_ROWS = 30000, /* of 60,000 */
+    KILL_AT_ROWS = 15000, /* of 60,000 */
     SIDE = 28,            /* of a picture, as loaded and as the clusters are */
     ZOOM = 3,
     GAP = 6,
@@ -233,7 +233,7 @@ static enum st train(struct demo *d, const char *job)
 }
 
 /* A line of the progress table: its first column is rows. */
-static bool is_halfway(const char *line)
+static bool is_under_way(const char *line)
 {
     char *end;
     unsigned long long rows = strtoull(line, &end, 10);
@@ -244,7 +244,7 @@ static bool is_halfway(const char *line)
 static enum st train_and_kill(struct demo *d)
 {
     struct child c = {.words = WORDS("train", in_dir(d, "clothes.yaml"), "--until-end"),
-                      .kill_at = is_halfway};
+                      .kill_at = is_under_way};
     int code;
 
     TRY(child_run(&c, &code, &d->err));
@@ -426,7 +426,7 @@ static enum st all(struct demo *d)
     TRY(load(d, "images-test", "t10k"));
     say("The job");
     TRY(write_jobs(d));
-    say("One pass; the trainer is killed halfway");
+    say("One pass; the trainer is killed on the way");
     TRY(train_and_kill(d));
     say("The same command goes on where the last checkpoint stands");
     TRY(train(d, "clothes.yaml"));
