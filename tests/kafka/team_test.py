@@ -28,10 +28,11 @@ def alive(pid):
         return False
 
 
-def until(what, timeout=60):
+def until(what, *trainers, timeout=60):
     deadline = time.monotonic() + timeout * jobs.SLOWER
     while not what():
-        assert time.monotonic() < deadline, "it did not come"
+        if time.monotonic() >= deadline:
+            raise AssertionError("\n".join(["it did not come", *(t.text for t in trainers)]))
         time.sleep(0.01)
 
 
@@ -189,11 +190,11 @@ class TeamOfProcesses(unittest.TestCase):
         stays, goes = team.running
         for t in (stays, goes):
             t.until("rows/s")
-        until(lambda: stays.text.count('"restored"') >= PARTITIONS // 2)
+        until(lambda: stays.text.count('"restored"') >= PARTITIONS // 2, stays, goes)
         before = stays.text.count('"restored"')
         began = time.monotonic()
         goes.signal(signal.SIGTERM)
-        until(lambda: stays.text.count('"restored"') >= before + PARTITIONS)
+        until(lambda: stays.text.count('"restored"') >= before + PARTITIONS, stays, goes)
         took = time.monotonic() - began
         print(f"\n--leave: restored elsewhere after {took:.2f} s", end=" ", flush=True)
         self.assertEqual(goes.ended(), 0, goes.text)
