@@ -422,9 +422,9 @@ static bool row_from_model(const struct lin *l, const struct start *m, uint64_t 
     return any;
 }
 
-static enum st check_start(const struct lin *l, const struct tensors *model, struct err *e)
+static enum st check_start(const struct lin *l, const struct tensors *model, struct start m,
+                           struct err *e)
 {
-    const struct start m = start_of(model);
     const uint64_t matrix = (l->d + 1ull) * l->c;
 
     CHECK(m.w && (!l->has_n || m.n) && (!l->standard || (m.shift && m.spread)));
@@ -451,7 +451,7 @@ enum st linear_start(const struct ctx *x, const struct tensors *model, uint32_t 
     double *bias = x->work->t[WORK_SUM].f64;
 
     (void)partition; /* the mean over those that learn has it once */
-    TRY(check_start(&l, model, x->err));
+    TRY(check_start(&l, model, m, x->err));
     for (uint32_t j = 0; j < l.d && l.standard; j++)
         set_unit(x, s, j, (struct unit){(double)m.shift[j], (double)m.spread[j]});
     if (l.standard)
@@ -478,6 +478,17 @@ static void model_column(const struct lin *l, const double *view, uint32_t which
             to[j * l->c + c] = (float)view[j * l->z + (uint64_t)which * l->c + c];
 }
 
+static void model_units(const struct lin *l, const struct tensors *view, float *shift,
+                        float *spread)
+{
+    for (uint32_t j = 0; j < l->d; j++) {
+        struct unit u = unit_of_view(l, view, j);
+
+        shift[j] = (float)u.shift;
+        spread[j] = (float)u.spread;
+    }
+}
+
 enum st linear_derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,
                       struct tensors *model, struct measures *m)
 {
@@ -492,12 +503,9 @@ enum st linear_derive(const struct ctx *x, const struct tensors *view, const voi
     model_column(&l, view->t[VIEW_W].f64, which, model->t[MODEL_W].f32);
     if (l.has_n)
         model_column(&l, view->t[VIEW_N].f64, which, tensors_find(model, "n")->f32);
-    for (uint32_t j = 0; j < l.d && l.standard; j++) {
-        struct unit u = unit_of_view(&l, view, j);
-
-        tensors_find(model, "shift")->f32[j] = (float)u.shift;
-        tensors_find(model, "spread")->f32[j] = (float)u.spread;
-    }
+    if (l.standard)
+        model_units(&l, view, tensors_find(model, "shift")->f32,
+                    tensors_find(model, "spread")->f32);
     v = linear_setting(l.o, which);
     m->m[0] = (struct measure){"learning_rate", (double)v.rate, false};
     m->m[1] = (struct measure){"l1", (double)v.l1, false};

@@ -87,8 +87,7 @@ const struct special job_specials[] = {
      "bit."},
     {"start_from", "",
      "Finished model that new partitions go on from, of this or another job: its topic and "
-     "version, "
-     "such as clothes.models@17; empty: from nothing."},
+     "version, such as clothes.models@17; empty: from nothing."},
     {"bad_records.limit", "1%",
      "Bad records after which the worker stops with exit code 5: a share, or a number."},
     {"options", "", "The algorithm's own options."},

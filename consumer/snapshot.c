@@ -315,6 +315,20 @@ static enum st same_tensors(const struct model *m, const struct tensors *declare
     return ST_OK;
 }
 
+enum st model_derive_opts(const struct model *m, const struct algo *a, void *derive_opts,
+                          struct err *e)
+{
+    if (a->derive_opts)
+        opts_defaults(a->derive_opts, derive_opts);
+    for (uint32_t i = 0; i < m->derives; i++) {
+        const struct opt *o = opt_find(a->derive_opts, m->derive[i].name);
+
+        if (o)
+            TRY(opt_set(o, derive_opts, m->derive[i].value, false, e));
+    }
+    return ST_OK;
+}
+
 enum st model_check(const struct model *m, const struct algo *a, const struct shape *sh,
                     const void *opts, void *derive_opts, bool shapes, struct err *e)
 {
@@ -325,12 +339,7 @@ enum st model_check(const struct model *m, const struct algo *a, const struct sh
                     "model %" PRIu64 " is of algorithm %s version %" PRIu32
                     ", this job wants %s version %" PRIu32,
                     m->version, m->algo, m->model_version, a->name, a->model_version);
-    for (uint32_t i = 0; i < m->derives; i++) {
-        const struct opt *o = opt_find(a->derive_opts, m->derive[i].name);
-
-        if (o)
-            TRY(opt_set(o, derive_opts, m->derive[i].value, false, e));
-    }
+    TRY(model_derive_opts(m, a, derive_opts, e));
     TRY(tensors_declare(&declared, a, PART_MODEL, sh, opts, derive_opts, NULL, 0, CHUNK_SHIFT,
                         UINT64_MAX / 2, e));
     return same_tensors(m, &declared, shapes, e);

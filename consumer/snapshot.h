@@ -115,9 +115,11 @@ MUST enum st model_send(const struct broker *br, void *producer, uint16_t topic,
  * nothing. */
 MUST enum st model_read(const struct broker *br, void *b, const char *topic, uint64_t version,
                         const struct slot_reader *by, struct model *m, struct err *e);
+/* The derive options that the model was made with, defaults where it does not say. */
+MUST enum st model_derive_opts(const struct model *m, const struct algo *a, void *derive_opts,
+                               struct err *e);
 /* The model is one of this algorithm and version, and its tensors have the names, types and, if
- * asked, shapes of a job's with these options; its derive options go into derive_opts, which hold
- * defaults. */
+ * asked, shapes of a job's with these options; its derive options go into derive_opts. */
 MUST enum st model_check(const struct model *m, const struct algo *a, const struct shape *sh,
                          const void *opts, void *derive_opts, bool shapes, struct err *e);
 /* Calls take for every model that has not been retired, oldest first (tensors declared, not
@@ -133,10 +135,5 @@ MUST enum st model_remove(const struct broker *br, void *b, const char *topic, u
 /* Before a new owner publishes: the newest version in the topic into w->version (R4 holds for this
  * topic too). */
 MUST enum st snapshot_restore(struct worker *w, enum st (*meanwhile)(void *arg));
-
-/* start.c: the model of start_from, where the job has one, into w->start, for partition_begin;
- * start_end frees it. by: as for model_read. */
-MUST enum st start_read(struct worker *w, const struct slot_reader *by);
-void start_end(struct worker *w);
 
 #endif

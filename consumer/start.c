@@ -47,8 +47,6 @@ static enum st check(const struct worker *w, const struct model *m)
 
     if (!w->algo->start)
         return fail(w->err, ST_BAD_CONFIG, "%s cannot go on from a model", w->algo->name);
-    if (w->algo->derive_opts)
-        opts_defaults(w->algo->derive_opts, derive_opts);
     TRY(model_check(m, w->algo, &w->shape, w->opts, derive_opts, false, w->err));
     TRY(same_rows(m, w->decoded, w->err));
     compare_columns(w, m);

@@ -443,6 +443,7 @@ enum st worker_open(struct worker *w, const struct job *job, const char *state_d
 void worker_close(struct worker *w)
 {
     guard_close(w);
+    start_end(w); /* where a partition could not begin */
     if (w->c)
         w->br->consumer_close(w->c);
     if (w->producer)

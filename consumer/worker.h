@@ -211,14 +211,18 @@ MUST enum st partition_begin(struct worker *w, struct partition *p, int64_t begi
 /* What a job's fingerprint is of (worker.c), in words for people. */
 #define FINGERPRINT_WORDS                                                                          \
     "algorithm, options, schema, seed, batch, topic, start_from or 'staleness: 0'"
-/* start.c: the new state of p goes on from w->start. */
+/* start.c: the model of start_from, where the job has one, into w->start, for partition_begin;
+ * start_end frees it. by: as for model_read. */
+struct slot_reader;
+MUST enum st start_read(struct worker *w, const struct slot_reader *by);
+void start_end(struct worker *w);
+/* The new state of p goes on from w->start. */
 MUST enum st start_partition(struct worker *w, struct partition *p);
 
 /* The slot is one of this job. */
 MUST enum st check_slot(struct worker *w, uint32_t number, const struct manifest *m);
 
 /* range.c: where a job begins and ends, and begins again. */
-struct slot_reader;
 struct image;
 bool worker_bounded(const struct worker *w);
 /* Where a partition that begins now ends: INT64_MAX: nowhere. */

@@ -74,7 +74,7 @@ static void list_line(void *arg, const struct model *m)
 /* Which of the tensors of two versions differ; exit code 1: some do. */
 static enum st diff(struct session *s, uint64_t a, uint64_t b, int *code)
 {
-    struct model *other = calloc(1, sizeof *other);
+    struct model *other = model_new();
     enum st st = other ? model_read(s->br, s->b, s->job->topic_models, b, NULL, other, s->err)
                        : fail(s->err, ST_FATAL, "no memory to read a model");
 
@@ -82,9 +82,7 @@ static enum st diff(struct session *s, uint64_t a, uint64_t b, int *code)
         st = session_model(s, a);
     if (st == ST_OK)
         *code = model_diff(&s->model, other, stdout) ? CLI_FAILED : CLI_DONE;
-    if (other)
-        model_fini(other);
-    free(other);
+    model_free(other);
     return st;
 }
 

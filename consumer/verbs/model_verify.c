@@ -61,14 +61,7 @@ static enum st derive_again(struct verdict *v)
     _Alignas(64) uint8_t opts[OPTS_BYTES_MAX] = {0};
     const struct worker *w = v->w;
 
-    if (w->algo->derive_opts)
-        opts_defaults(w->algo->derive_opts, opts);
-    for (uint32_t i = 0; i < v->m->derives; i++) {
-        const struct opt *o = opt_find(w->algo->derive_opts, v->m->derive[i].name);
-
-        if (o)
-            TRY(opt_set(o, opts, v->m->derive[i].value, false, w->err));
-    }
+    TRY(model_derive_opts(v->m, w->algo, opts, w->err));
     TRY(merge(v->w));
     return model_derive(&w->x, w->algo, &w->view, opts, v->again);
 }
@@ -173,9 +166,8 @@ static enum st run(struct verdict *v, struct job *j, uint64_t version, struct er
 
 int model_verify(struct job *j, uint64_t version)
 {
-    struct verdict v = {.s = calloc(1, sizeof *v.s),
-                        .w = calloc(1, sizeof *v.w),
-                        .again = calloc(1, sizeof *v.again)};
+    struct verdict v = {
+        .s = calloc(1, sizeof *v.s), .w = calloc(1, sizeof *v.w), .again = model_new()};
     struct err e = {""};
     enum st st;
 
@@ -184,11 +176,9 @@ int model_verify(struct job *j, uint64_t version)
     fflush(stdout);
     if (v.w)
         worker_close(v.w);
-    if (v.again)
-        model_fini(v.again);
     if (v.s)
         session_close(v.s);
-    free(v.again);
+    model_free(v.again);
     free(v.w);
     free(v.s);
     return st == ST_OK ? v.code : cli_fail(st, &e);

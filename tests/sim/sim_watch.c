@@ -263,7 +263,7 @@ static void read_slot(struct slot_reader *r, uint32_t i, struct part_end *out)
 
 static uint64_t read_model(uint64_t *records)
 {
-    struct model *m = calloc(1, sizeof *m);
+    struct model *m = model_new();
     uint64_t h = 0;
 
     CHECK(m);
@@ -282,8 +282,7 @@ static uint64_t read_model(uint64_t *records)
         }
         *records = m->records;
     }
-    model_fini(m);
-    free(m);
+    model_free(m);
     return h;
 }
 
