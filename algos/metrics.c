@@ -80,9 +80,10 @@ static inline double term_weight(float w, float y, float x)
     return (double)w;
 }
 
+/* Without a jump: which way it goes is what has to be learned. */
 static inline double term_hit(float w, float y, float x)
 {
-    return (x > 0) == (y > 0.5f) ? (double)w : 0;
+    return (double)w * (double)((x > 0) == (y > 0.5f));
 }
 
 static inline double term_error(float w, float y, float x)
