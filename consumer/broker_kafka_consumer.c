@@ -19,7 +19,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { MESSAGE_OVERHEAD = 320, NUDGE_US = 5000, FETCH_PART = 8, FETCH_MOST = 2 << 20 };
+enum { MESSAGE_OVERHEAD = 320, NUDGE_US = 5000, FETCH_PART = 6, FETCH_MOST = 31 << 16 };
 enum { POLL_FIRST = 256 }; /* records, until their size is known */
 
 static_assert((int)FETCH_MOST < (int)HEAP_LARGEST, "mapping and unmapping every answer costs more");
@@ -35,13 +35,16 @@ static uint64_t within(uint64_t low, uint64_t x, uint64_t high)
     return x < low ? low : x > high ? high : x;
 }
 
-/* Half of the bytes for values, half for librdkafka's own beside them. One answer of a broker is an
- * eighth of the values, since the limits are looked at between answers only; not below what a
- * default topic takes as its largest record. Bounds are librdkafka's. */
+/* Three tenths of the bytes for values, as much for librdkafka's own beside them, and the rest for
+ * what lies unused between them in the heap. One answer of a broker is a sixth of the values, since
+ * the limits are looked at between answers only; not below what a default topic takes as its
+ * largest record, nor above what with its header is 2 MiB, a size of the heap's. Bounds are
+ * librdkafka's. */
 static struct sizes queue_sizes(uint64_t bytes, uint32_t fetch_partition)
 {
-    uint64_t values = within(1 << 20, bytes / 2, (uint64_t)2097151 << 10);
-    uint64_t messages = within(1000, bytes / 2 / MESSAGE_OVERHEAD, 10000000);
+    uint64_t share = bytes / 10 * 3;
+    uint64_t values = within(1 << 20, share, (uint64_t)2097151 << 10);
+    uint64_t messages = within(1000, share / MESSAGE_OVERHEAD, 10000000);
     uint64_t fetch = within(1 << 20, values / FETCH_PART, FETCH_MOST);
     struct sizes s;
 

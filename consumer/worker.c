@@ -19,12 +19,12 @@ enum {
     /* Measured: code and libraries; what these, their threads and the clients hold before the first
      * record. */
     CODE_BYTES = 20 << 20,
-    PROGRAM_BYTES = CODE_BYTES + (12 << 20)
+    PROGRAM_BYTES = CODE_BYTES + (14 << 20)
 };
 
 /* Of fetched records. Measured: a larger queue makes nothing faster, for its records leave the
  * cache before they are decoded. A broker answers for several partitions at once. */
-static const uint64_t queue_bytes = 32u << 20, queue_bytes_partition = 512u << 10;
+static const uint64_t queue_bytes = 38u << 20, queue_bytes_partition = 512u << 10;
 
 static enum st open_tables(struct worker *w)
 {
@@ -248,16 +248,17 @@ static enum st memory_plan(struct worker *w)
     struct checkpoint_conf quiet = store_conf(w, "");
     uint64_t block = block_bytes(&w->decoded->shape), state = w->declared.bytes;
     uint64_t batch = batch_bytes(&w->decoded->shape, &w->batch.conf) + w->work.bytes;
-    uint64_t letters = (uint64_t)w->partitions * LETTERS_BYTES, store, all;
+    uint64_t letters = (uint64_t)w->partitions * LETTERS_BYTES, store, cache, all;
     uint64_t broker = w->br->memory_bytes(w->b, w->queue_bytes);
     const double mb = 1e6;
 
     quiet.dead_bytes_max = 0;
     store = checkpoint_memory(&quiet, w->partitions * state);
+    cache = quiet.store->memory_bytes(quiet.flags, 0);
     w->memory_planned = all =
         w->partitions * (state + block) + broker + w->view.bytes + batch + store + PROGRAM_BYTES;
     w->heap_bytes = w->partitions * (in_heap(state) + in_heap(block)) + broker +
-                    in_heap(w->view.bytes) + quiet.store->memory_bytes(quiet.flags, 0) +
+                    in_heap(w->view.bytes) + in_heap(batch) + cache + in_heap(store - cache) +
                     PROGRAM_BYTES - CODE_BYTES;
     log_line(LOG_INFO, "memory",
              "partitions=%" PRIu32 " state_MB=%.1f block_MB=%.1f batch_and_work_MB=%.1f "

@@ -2,14 +2,24 @@
 
 #include "config/base/limits.h"
 
-#include <malloc.h>
+#include <assert.h>
+#include <jemalloc/jemalloc.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
+#include <sys/types.h>
+
+/* Not there in sanitizer builds and tests, which have another allocator. */
+#pragma weak mallctl
 
 enum { PIECE = 1 << 20, PAGE = 4096 };
 
 static_assert((int)PIECE < (int)HEAP_LARGEST, "a piece is not mapped but comes from the heap");
+static_assert(HEAP_LARGEST == 2621440, "as it is said below");
+
+/* jemalloc reads this before main(): one arena for all threads; what is larger has one of its own,
+ * which keeps nothing; what is free is used however much larger it is (2^16 times), before the heap
+ * grows. */
+const char *malloc_conf = "narenas:1,oversize_threshold:2621440,lg_extent_max_active_fit:16";
 
 struct piece {
     struct piece *next;
@@ -17,27 +27,29 @@ struct piece {
 
 void memory_one_heap(void)
 {
-#ifdef __GLIBC__
-    mallopt(M_ARENA_MAX, 1);
-    mallopt(M_TRIM_THRESHOLD, INT32_MAX);
-    mallopt(M_MMAP_THRESHOLD, HEAP_LARGEST);
-#endif
+    ssize_t never = -1;
+
+    if (mallctl)
+        mallctl("arena.0.dirty_decay_ms", NULL, NULL, &never, sizeof never);
 }
 
+/* Without jemalloc: more than anybody asks for. */
 static uint64_t heap_now(void)
 {
-#ifdef __GLIBC__
-    return mallinfo2().arena;
-#else
-    return 0;
-#endif
+    uint64_t epoch = 1;
+    size_t bytes, n = sizeof bytes;
+
+    if (!mallctl || mallctl("epoch", NULL, NULL, &epoch, sizeof epoch) ||
+        mallctl("stats.arenas.0.resident", &bytes, &n, NULL, 0))
+        return UINT64_MAX;
+    return bytes;
 }
 
 void memory_reserve(uint64_t heap)
 {
     struct piece *all = NULL, *p;
 
-    for (uint64_t n = 0; n < heap && heap_now() < heap && (p = malloc(PIECE)); n += PIECE) {
+    while (heap_now() < heap && (p = malloc(PIECE))) {
         for (size_t i = 0; i < PIECE; i += PAGE)
             ((volatile uint8_t *)p)[i] = 0;
         p->next = all;

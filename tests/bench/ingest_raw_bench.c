@@ -12,6 +12,7 @@
 #include "consumer/broker_kafka.h"
 
 #include "config/base/clock.h"
+#include "config/base/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,6 +198,7 @@ int main(int argc, char **argv)
     const char *bootstrap = getenv("MILLRACE_BOOTSTRAP");
     uint32_t partitions;
 
+    memory_one_heap(); /* where it is linked with jemalloc, as `train` is */
     if (!bootstrap || argc < 3) {
         fprintf(stderr, "usage: MILLRACE_BOOTSTRAP=host:port ingest_raw_bench load TOPIC "
                         "PARTITIONS RECORDS BYTES\n"

@@ -26,6 +26,7 @@ LIBRARIES = (  # name, headers, layer that may own it (None: any)
     ("RocksDB", r"rocksdb/", "statestore"),
     ("libyaml", r"yaml\.h", "config"),
     ("xxHash", r"xxhash\.h", "config"),
+    ("jemalloc", r"jemalloc/", "config"),
     ("jansson", r"jansson\.h", None),
     ("zlib", r"zlib\.h", None),
 )
