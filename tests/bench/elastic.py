@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What a team costs and brings, on a real broker: bytes of the parameter topic as a share of the
 data's, at defaults, and of the demo's softmax at defaults and in step; a compute-bound job
-(k-means, 1,000 centres of 784 numbers, random rows) by one worker and by two, in turn, each from
-its first record to its last; and what `staleness: 2` and 0 cost against async: three workers, each
-of another speed (10,000 to 100,000 rows a second, tests/tools/throttle.c) every half second, and
-two at full speed.
+(k-means, k 1,000 at defaults, which is 10,000 centres of 784 numbers, random rows) by one worker
+and by two, in turn, each from its first record to its last; and what `staleness: 2` and 0 cost
+against async: three workers, each of another speed (10,000 to 100,000 rows a second,
+tests/tools/throttle.c) every half second, and two at full speed.
 
 usage: elastic.py [ROWS (10000000)] [PAIRS (3)]     $MILLRACE_BUILD: folder of the programs (build)
 """
@@ -52,7 +52,7 @@ MEANS = """job: {job}
 topic: points
 algo: kmeans
 input: {{format: csv, label: '', width: {d}}}
-options: {{k: 1000, extra_centers: 1}}
+options: {{k: 1000}}
 state_dir: {state}
 snapshot: {{every: 1h}}
 """
@@ -79,6 +79,27 @@ def train(bootstrap, *files, speed=None):
         end.append(at)
         begin.append(at - datetime.timedelta(seconds=float(done[2])))
     return (max(end) - min(begin)).total_seconds()
+
+
+def stages(name, text, bootstrap, workers, **more):
+    """What the stages of each worker of a job took, by name (scaling_stage_bench.c)."""
+    running = []
+    for k in range(workers):
+        path = write(f"{name}-{k}.yaml", text.format(job=name, state=f"{name}-{k}", **more))
+        running.append(subprocess.Popen(
+            [f"{BUILD}/scaling_stage_bench", "train", path, "-b", bootstrap, "--until-end"],
+            stderr=subprocess.PIPE, text=True))
+    out = []
+    for p in running:
+        said = p.communicate()[1]
+        assert not p.returncode, said
+        line = re.search(r"^stages (.*)$", said, re.M)[1]
+        out.append({k: int(v) for k, v in (f.split("=") for f in line.split())})
+    return out
+
+
+def seconds(workers, until):
+    return (max(s[until] for s in workers) - min(s["begin_us"] for s in workers)) / 1e6
 
 
 def log_bytes(broker, topic):
@@ -159,13 +180,12 @@ def main():
         points(broker)
         ratios = []
         for i in range(pairs):
-            took = [train(broker.bootstrap, *(
-                write(f"{i}-{n}-{k}.yaml",
-                      MEANS.format(job=f"m{i}-{n}", d=D, state=f"s{i}-{n}-{k}"))
-                for k in range(n))) for n in (1, 2)]
+            by = [stages(f"m{i}-{n}", MEANS, broker.bootstrap, n, d=D) for n in (1, 2)]
+            took, end = ([seconds(s, until) for s in by] for until in ("learned_us", "end_us"))
             ratios.append(took[0] / took[1])
-            print(f"k-means, 1,000 centres of {D}: one worker {took[0]:.1f} s, two {took[1]:.1f} "
-                  f"s: {ratios[-1]:.2f} times as fast", flush=True)
+            print(f"k-means, k 1,000 of {D} numbers: one worker {took[0]:.1f} s, two {took[1]:.1f} "
+                  f"s: {ratios[-1]:.2f} times as fast; with the model, which one of them makes, "
+                  f"{end[0]:.1f} s and {end[1]:.1f} s", flush=True)
         print(f"median speed-up by two workers: {statistics.median(ratios):.2f} of {pairs} pairs "
               f"(min {min(ratios):.2f}, max {max(ratios):.2f})")
 

@@ -8,7 +8,6 @@ usage: scaling.py [MOST_WORKERS (1000)]     $MILLRACE_BUILD: folder of the progr
 
 import concurrent.futures
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ BUILD = elastic.BUILD
 ROWS, BROKERS, BROKER_MB_S = 100e6, 20, 1250
 TIMES = 3
 elastic.PARTITIONS, elastic.TIMES = 2, 40
+MEANS = elastic.MEANS.replace("k: 1000", "k: 1000, extra_centers: 1")
 MEASURED = elastic.DISTINCT * elastic.TIMES
 RECORDS = {"kmeans": 200_000, "linear": 2_000_000}  # that the simulated workers learn, in all
 MANY = 64  # partitions whose slots are followed to see what one costs
@@ -48,29 +48,8 @@ ASSUMED = f"""assumed, not measured:
 def job(name, text, bootstrap, workers, **more):
     """What the stages of each worker took, by name, of a job that so many run: the fastest of
     TIMES."""
-    return min((once(f"{name}-{i}", text, bootstrap, workers, **more) for i in range(TIMES)),
-               key=lambda stages: seconds(stages, "end_us"))
-
-
-def once(name, text, bootstrap, workers, **more):
-    running = []
-    for k in range(workers):
-        path = elastic.write(f"{name}-{k}.yaml",
-                             text.format(job=name, state=f"{name}-{k}", **more))
-        running.append(subprocess.Popen(
-            [f"{BUILD}/scaling_stage_bench", "train", path, "-b", bootstrap, "--until-end"],
-            stderr=subprocess.PIPE, text=True))
-    out = []
-    for p in running:
-        said = p.communicate()[1]
-        assert not p.returncode, said
-        line = re.search(r"^stages (.*)$", said, re.M)[1]
-        out.append({k: int(v) for k, v in (f.split("=") for f in line.split())})
-    return out
-
-
-def seconds(stages, until):
-    return (max(s[until] for s in stages) - min(s["begin_us"] for s in stages)) / 1e6
+    return min((elastic.stages(f"{name}-{i}", text, bootstrap, workers, **more)
+                for i in range(TIMES)), key=lambda stages: elastic.seconds(stages, "end_us"))
 
 
 def costs(one, others, row_bytes):
@@ -104,7 +83,7 @@ def measure(broker):
     subprocess.run([f"{BUILD}/millrace", "load", "-b", broker.bootstrap, "-t", "many", "--format",
                     "csv", "--as", "lines", "--partitions", str(MANY), "points.csv"], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    real = [job(f"means{n}", elastic.MEANS, broker.bootstrap, n, d=elastic.D) for n in (1, 2)]
+    real = [job(f"means{n}", MEANS, broker.bootstrap, n, d=elastic.D) for n in (1, 2)]
     means = costs(real[0], real[1], row_bytes)
     say(f"k-means, 1,000 centres of {elastic.D}", means, real[0])
     means["model_slot_us"] = means.pop("model_us") / elastic.PARTITIONS
@@ -120,7 +99,7 @@ def measure(broker):
     print(f"softmax with {elastic.PARTITIONS} partitions instead of {MANY}: a slot followed "
           f"{of_few['slot_take_us']:.0f} us, folded {of_few['slot_fold_us']:.0f} us")
     return {"kmeans": means, "linear": soft}, [
-        {"learned": seconds(r, "learned_us"), "seconds": seconds(r, "end_us"),
+        {"learned": elastic.seconds(r, "learned_us"), "seconds": elastic.seconds(r, "end_us"),
          "own": max(s["rows_us"] for s in r) / 1e6} for r in real]
 
 
