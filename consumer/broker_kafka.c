@@ -86,6 +86,9 @@ static const char *remedy(rd_kafka_resp_err_t code)
         return "; lower transaction.timeout.ms or raise transaction.max.timeout.ms of the broker";
     case RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT:
         return "; session.timeout.ms must lie within the broker's group.min/max.session.timeout.ms";
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+        return "; the clock here is ahead of the broker's: set it, or alter the topic to "
+               "message.timestamp.type=LogAppendTime";
     default:
         return "";
     }

@@ -8,10 +8,12 @@
 
 enum { RECORD_MARGIN = 4096 }; /* of a chunk's record: key, header, batch overhead */
 
-/* Small segments, so that compaction, which never touches the active one, keeps a restore at about
- * one slot. */
-static const char *const dead_config[][2] = {
-    {"cleanup.policy", "delete"}, {"retention.ms", "604800000"}, {NULL, NULL}};
+/* The broker's clock counts: by a worker's, it would refuse what is dated an hour ahead
+ * (message.timestamp.after.max.ms), and delete what is dated a week back. */
+static const char *const dead_config[][2] = {{"cleanup.policy", "delete"},
+                                             {"retention.ms", "604800000"},
+                                             {"message.timestamp.type", "LogAppendTime"},
+                                             {NULL, NULL}};
 
 static enum st check_compacted(const struct worker *w, const char *name, const struct topic_info *t)
 {
@@ -57,13 +59,13 @@ enum st topics_ready(struct worker *w)
 {
     uint64_t segment = 4 * w->declared.bytes;
     char segment_bytes[24];
-    const char *const compact[][2] = {{"cleanup.policy", "compact"},
-                                      {"segment.bytes", segment_bytes},
-                                      {"segment.ms", "600000"},
-                                      {"min.cleanable.dirty.ratio", "0.1"},
-                                      {"max.compaction.lag.ms", "3600000"},
-                                      {"delete.retention.ms", "3600000"},
-                                      {NULL, NULL}};
+    /* Small segments, so that compaction, which never touches the active one, keeps a restore at
+     * about one slot. */
+    const char *const compact[][2] = {
+        {"cleanup.policy", "compact"},        {"message.timestamp.type", "LogAppendTime"},
+        {"segment.bytes", segment_bytes},     {"segment.ms", "600000"},
+        {"min.cleanable.dirty.ratio", "0.1"}, {"max.compaction.lag.ms", "3600000"},
+        {"delete.retention.ms", "3600000"},   {NULL, NULL}};
     struct topic_spec params = {w->job->topic_params, w->partitions, compact},
                       models = {w->job->topic_models, 1, compact},
                       dead = {w->job->topic_dead, w->partitions, dead_config};
