@@ -16,7 +16,7 @@ from elastic_test import KEEP, KMEANS, SESSION, Team
 PARTITIONS, ROWS = 8, 120_000
 FLAGS = [w for k, v in SESSION.items() for w in ("-X", f"{k}={v}")]
 SLOW = jobs.DENSE.replace("staleness: 0", "staleness: async").replace(
-    f"batch: {2 * jobs.SLOWER}", "batch: 1").replace(
+    f"batch: {2 * jobs.SLOWER}", f"batch: {jobs.SLOWER}").replace(
         "1.0e-3]", "1.0e-3, 2.0e-5, 2.0e-4, 2.0e-3, 1.0e-2]")  # under way for a while
 
 
@@ -166,7 +166,8 @@ class TeamOfProcesses(unittest.TestCase):
         team.start(0)
         self.assertEqual(len(restored(team.running[0].text, "slot")), 0)
         until(lambda: team.member[0].learned() and  # whichever half moves, it has records
-              sum(s.trained > 0 for s in team.member[0].show().values()) > PARTITIONS // 2)
+              sum(s.trained > 0 for s in team.member[0].show().values()) > PARTITIONS // 2,
+              team.running[0])
         team.start(1)
         team.done()
         late = team.running[1].text
