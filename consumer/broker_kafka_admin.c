@@ -36,12 +36,15 @@ static void ask_end(struct ask *a)
     rd_kafka_AdminOptions_destroy(a->options);
 }
 
-/* The answer as a whole; what it says of each topic is in the event. */
+/* The answer as a whole; what it says of each topic is in the event. The library waits by the time
+ * of day: where that jumps ahead, a wait ends early. */
 static enum st ask_wait(struct ask *a, const char *what, const char *name, struct err *e)
 {
+    int64_t stop = clock_mono_us() + (KAFKA_CALL_MS + 500) * 1000;
     rd_kafka_resp_err_t code;
 
-    a->event = rd_kafka_queue_poll(a->queue, KAFKA_CALL_MS + 500);
+    while (!(a->event = rd_kafka_queue_poll(a->queue, 100)) && clock_mono_us() < stop)
+        ;
     rd_kafka_poll(a->b->admin, 0);
     TRY(kafka_refused(a->b, &a->b->notes, e));
     if (!a->event)
