@@ -27,7 +27,8 @@ struct piece {
 
 void memory_one_heap(void)
 {
-    ssize_t never = -1;
+    ssize_t never =
+        -1; /* for all arenas, in malloc_conf, the one for large pieces would keep too */
 
     if (mallctl)
         mallctl("arena.0.dirty_decay_ms", NULL, NULL, &never, sizeof never);

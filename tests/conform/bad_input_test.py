@@ -66,17 +66,12 @@ BAD_ROWS = {
 class Case(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
         cls.at = jobs.Local(cls.tmp / "broker")
         cls.rows = jobs.csv_rows(20_000, 2, seed=1, classes=4, width=8)
         cls.at.put("rows", 2, cls.rows)
         (cls.tmp / "rows.avsc").write_text(SCHEMA, encoding="utf-8")
         (cls.tmp / "many.avsc").write_text(ROWS_SCHEMA, encoding="utf-8")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.__exit__(None, None, None)
 
     def job(self, name, topic="rows", what=SMALL, more="", **where):
         return jobs.Job(self.tmp, where.pop("at", self.at), name, topic, what, jobs.BY_ROWS + more,

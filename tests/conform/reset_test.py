@@ -14,14 +14,9 @@ PARTITIONS, ROWS = 3, 9_000
 class Reset(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
         cls.at = jobs.Local(cls.tmp / "broker")
         cls.at.put("rows", PARTITIONS, jobs.csv_rows(ROWS, PARTITIONS, seed=1))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.__exit__(None, None, None)
 
     def trained(self, name, *flags, what=jobs.DENSE):
         job = jobs.Job(self.tmp, self.at, name, "rows", what)

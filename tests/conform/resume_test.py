@@ -19,13 +19,8 @@ bad_records: {limit: 10%}
 class Resume(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
         cls.at = jobs.Local(cls.tmp / "broker")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.__exit__(None, None, None)
 
     def undisturbed(self, topic, records, what, more=OFTEN, transactions=False):
         """What every other run of the same records has to end with, and what it takes."""

@@ -34,16 +34,11 @@ def rows(n, partitions):
 class Score(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
         cls.at = jobs.Local(cls.tmp / "broker")
         cls.at.put("rows", 3, rows(3000, 2))  # the last partition is empty
         cls.job = jobs.Job(cls.tmp, cls.at, "j", "rows", JOB, "")
         cls.job.train().done()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.__exit__(None, None, None)
 
     def score(self, *words):
         return jobs.run(jobs.MILLRACE, "score", self.job.file, "--until-end", *words)

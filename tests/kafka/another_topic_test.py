@@ -24,18 +24,12 @@ EACH_BLOCK = 'checkpoint: {every: "1 rows"}\npublish: {every: 1s}\nsnapshot: {ev
 class Changed(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.at = jobs.Kafka(cls.broker, SOON)
         cls.rows = jobs.csv_rows(ROWS, 1, seed=1)  # more than a consumer reads ahead
         others = jobs.csv_rows(ROWS + 20_000, 1, seed=2)
         cls.others = [r._replace(timestamp=r.timestamp + 1) for r in others]
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def job(self, name, topic, more="", what=jobs.DENSE):
         return jobs.Job(self.tmp, self.at, name, topic, what, EACH_BLOCK + more)

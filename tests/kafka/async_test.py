@@ -31,20 +31,14 @@ snapshot: {every: 1h}
 class Async(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.kafka = jobs.Kafka(cls.broker)
         cls.load("test", 1, "a9a.t.libsvm")
         cls.load("rows1", 1, "a9a.libsvm")
         job = jobs.Job(cls.tmp, cls.kafka, "one", "rows1", JOB, SELDOM)
         job.train().done()
         cls.one = cls.log_loss(job)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     @classmethod
     def load(cls, topic, partitions, file):

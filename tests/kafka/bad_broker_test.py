@@ -30,17 +30,11 @@ SASL = {"security.protocol": "sasl_plaintext", "sasl.mechanisms": "PLAIN",
 class Bad(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker(sasl=True).start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker(sasl=True))
         cls.at = jobs.Kafka(cls.broker)
         cls.rows = jobs.csv_rows(60_000, 2, seed=1, classes=4, width=8)
         cls.at.put("rows", 2, cls.rows, KEEP)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def job(self, name, topic="rows", what=SMALL, more="", props=None, **where):
         return jobs.Job(self.tmp, jobs.Kafka(self.broker, props), name, topic, what,

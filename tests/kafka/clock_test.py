@@ -18,19 +18,13 @@ HOUR, WEEK = 3600, 7 * 86400
 class Clock(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.kafka = jobs.Kafka(cls.broker)
         cls.rows = jobs.poisoned(jobs.csv_rows(ROWS, PARTITIONS, seed=1), 0.002, seed=2)
         cls.kafka.put("rows", PARTITIONS, cls.rows, {"retention.ms": -1})
         cls.calm = jobs.Job(cls.tmp, cls.kafka, "calm", "rows", jobs.DENSE)
         cls.calm.train().done()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def job(self, name):
         return jobs.Job(self.tmp, self.kafka, name, "rows", jobs.DENSE, OFTEN)

@@ -88,17 +88,11 @@ class Team:
 class Elastic(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.kafka = jobs.Kafka(cls.broker)
         cls.rows = jobs.csv_rows(120_000, PARTITIONS, seed=1)
         cls.kafka.put("rows", PARTITIONS, cls.rows, KEEP)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def same(self, team, calm):
         first, *others = team.member

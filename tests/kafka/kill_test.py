@@ -16,20 +16,14 @@ KEEP = {"retention.ms": -1}  # the records are of 2023
 class Killed(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.kafka, cls.local = jobs.Kafka(cls.broker), jobs.Local(cls.tmp / "broker")
         cls.rows = jobs.poisoned(jobs.csv_rows(160_000, PARTITIONS, seed=1), 0.002, seed=2)
         for at in (cls.kafka, cls.local):
             at.put("rows", PARTITIONS, cls.rows, KEEP)
         cls.calm = jobs.Job(cls.tmp, cls.kafka, "calm", "rows", jobs.DENSE)
         cls.work = jobs.Time(cls.calm)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def test_the_topics_are_the_same(self):
         def bare(records):

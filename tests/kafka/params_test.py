@@ -20,16 +20,10 @@ MORE = 'checkpoint: {every: 500ms}\npublish: {every: 1s}\nsnapshot: {every: 3s}\
 class Params(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.at = jobs.Kafka(cls.broker, {"topic.metadata.refresh.interval.ms": 1000})
         cls.at.put("rows", 2, jobs.csv_rows(ROWS, 2, seed=1), {"retention.ms": -1})
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def start(self, name, what=WHAT):
         """A team in the middle of its work."""

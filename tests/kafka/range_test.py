@@ -17,16 +17,10 @@ KEEP = {"retention.ms": -1}  # the records are of 2023
 class Range(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.kafka = jobs.Kafka(cls.broker)
         cls.rows = jobs.csv_rows(ROWS, PARTITIONS, seed=1)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def job(self, name, topic):
         return jobs.Job(self.tmp, self.kafka, name, topic, jobs.DENSE)

@@ -60,17 +60,11 @@ def restored(text, kind):
 class TeamOfProcesses(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.kafka = jobs.Kafka(cls.broker)
         cls.kafka.put("rows", PARTITIONS, jobs.csv_rows(ROWS, PARTITIONS, seed=1), KEEP)
         cls.kafka.put("two", 2, jobs.csv_rows(ROWS, 2, seed=2), KEEP)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def job(self, name, what=jobs.DENSE, topic="rows", more=jobs.BY_ROWS):
         return jobs.Job(self.tmp, self.kafka, name, topic, what, more)

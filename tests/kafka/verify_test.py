@@ -21,15 +21,9 @@ snapshot: {every: "5000 rows", keep: 1000}
 class Verify(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.kafka = jobs.Kafka(cls.broker)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def verdict(self, job, version, code, word):
         r = job.millrace("model", "verify", job.file, "--version", version, check=False)

@@ -57,19 +57,13 @@ def stopped(process, seconds=30):
 class Zombie(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.kafka = jobs.Kafka(cls.broker, PROPS)
         cls.rows = jobs.poisoned(jobs.csv_rows(ROWS, PARTITIONS, seed=1), 0.002, seed=2)
         cls.kafka.put("rows", PARTITIONS, cls.rows, {"retention.ms": -1})
         cls.calm = cls.job("calm", "a")
         cls.calm.train().done()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     @classmethod
     def job(cls, name, worker, place=None):

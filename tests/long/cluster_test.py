@@ -22,18 +22,13 @@ options: {k: 100}
 class Cluster(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
         cls.broker = rig.Broker(nodes=3, props={"default.replication.factor": 3,
                                                 "min.insync.replicas": 2}).start(timeout=120)
+        cls.addClassCleanup(cls.broker.stop)
         cls.at = jobs.Kafka(cls.broker)
         cls.rows = jobs.csv_rows(240_000, PARTITIONS, seed=1)
         cls.at.put("rows", PARTITIONS, cls.rows, KEEP)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def job(self, name, what):
         return jobs.Job(self.tmp, self.at, name, "rows", what, jobs.BY_ROWS)

@@ -24,17 +24,11 @@ MORE = 'checkpoint: {every: 500ms}\npublish: {every: 1s}\nsnapshot: {every: 1h}\
 class Takeover(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.at = jobs.Kafka(cls.broker)
         rows = jobs.libsvm_rows(200_000, 1, seed=1, space=SPACE)
         cls.at.put("rows", 1, rows, {"retention.ms": -1}, times=5)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def worker(self, name, i):
         job = jobs.Job(self.tmp, self.at, name, "rows", WHAT, MORE, state=self.tmp / f"{name}.{i}")

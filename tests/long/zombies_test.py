@@ -61,16 +61,10 @@ class Feeder(threading.Thread):
 class Zombies(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = jobs.Folder()
-        cls.tmp = cls.folder.__enter__()
-        cls.broker = rig.Broker().start()
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.broker = cls.enterClassContext(rig.Broker())
         cls.kafka = jobs.Kafka(cls.broker, zombie_test.PROPS)
         cls.broker.create_topic("rows", PARTITIONS)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.broker.stop()
-        cls.folder.__exit__(None, None, None)
 
     def job(self, name, worker):
         (self.tmp / worker).mkdir(exist_ok=True)
