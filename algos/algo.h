@@ -107,8 +107,8 @@ struct algo {
     const struct opt *opts, *derive_opts;
     size_t opts_bytes, derive_bytes;
 
-    /* Resolve `auto`, refuse, say why. Start only. Sets sh->models, zcols, out, and batch_rows if
-     * it is 0. */
+    /* Resolve `auto`, refuse, say why. Start only. Sets sh->models, zcols, out, batch_rows if it is
+     * 0, and folds, which are 1, where it wants more. */
     MUST enum st (*check)(struct shape *sh, void *opts, struct err *e);
     /* Tensors of one part, ids 0, 1, 2, ... in order. derive_opts only for PART_MODEL and
      * PART_OUT. */

@@ -33,7 +33,7 @@ enum law {
 enum {
     T_HOST = 1,   /* used by plain C: in host memory on every back end */
     T_SPARSE = 2, /* rows change one by one: each must be touch()ed; others are found by hash */
-    T_DECAY = 4,  /* proportional to row weights: rescaled when the decay landmark moves */
+    T_DECAY = 4,  /* proportional to row weights: times rows.decay before each batch */
     T_PULL = 8,   /* class D: overwritten from the view at a pull */
     T_CONST = 16  /* written by init only */
 };

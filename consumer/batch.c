@@ -244,12 +244,15 @@ bool batch_next(struct batch *t, struct rows *r)
         .folds = t->conf.folds,
         .fold_at = t->fold_at,
         .ny = t->s.ny,
+        .decay = 1,
         .host = r,
     };
     r->in[0].d = t->s.d;
     r->in[0].ld = t->s.ld;
     point(t, r);
     r->train = t->fold_at[t->conf.folds];
+    if (t->conf.half_life)
+        r->decay = exp2(-(double)r->train / (double)t->conf.half_life);
     if (t->s.sparse) {
         r->in[0].uniq_n = number_columns(t, &r->in[0], r->n);
         r->in[0].uniq = t->uniq;

@@ -26,6 +26,7 @@ struct batch_conf {
     uint32_t folds;      /* parts of the rows to learn; 0 and 1 are the same */
     float holdout;       /* share of rows scored and never learned: 0 .. 0.5 */
     uint64_t seed;
+    uint64_t half_life; /* learned rows of a partition after which one counts half; 0: never */
 };
 
 struct batch {

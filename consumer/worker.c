@@ -161,6 +161,7 @@ static uint64_t fingerprint(const struct worker *w)
     h = hash64(&w->job->input.holdout, sizeof w->job->input.holdout, h);
     h = hash64(&w->decoded->fingerprint, sizeof w->decoded->fingerprint, h);
     h = hash64(&w->job->seed, sizeof w->job->seed, h);
+    h = hash64(&w->job->half_life, sizeof w->job->half_life, h);
     if (*w->job->start_from)
         h = hash64(w->job->start_from, strlen(w->job->start_from), h);
     return hash64(w->job->topic, strlen(w->job->topic), h);
@@ -281,7 +282,8 @@ static enum st memory_plan(struct worker *w)
 static enum st open_memory(struct worker *w)
 {
     const struct shape *sh = &w->shape;
-    struct batch_conf bc = {sh->batch_rows, sh->folds, w->job->input.holdout, w->job->seed};
+    struct batch_conf bc = {sh->batch_rows, sh->folds, w->job->input.holdout, w->job->seed,
+                            w->job->half_life};
 
     TRY(tensors_declare(&w->work, w->algo, PART_WORK, sh, w->opts, NULL, NULL, 0, CHUNK_SHIFT,
                         w->memory_max, w->err));

@@ -233,6 +233,7 @@ const struct rows *rows_make_sized(struct rows_room *m, uint32_t partition, uint
     m->r.ny = p->ny;
     m->r.y = p->ny ? y : NULL;
     m->r.weight = weight;
+    m->r.decay = 1;
     m->r.rid = rid;
     m->r.key = hash;
     m->r.ts_ms = ts;
