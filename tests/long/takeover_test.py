@@ -99,7 +99,8 @@ class Takeover(unittest.TestCase):
 
     def test_killed_inside_a_transaction(self):
         """Its third, after 300,000 rows of a million; the other one starts then."""
-        first, second = (self.worker("inside", i, "publish: {every: 100000 rows}") for i in range(2))
+        first, second = (self.worker("inside", i, "publish: {every: 100000 rows}")
+                         for i in range(2))
         owner = self.train(first, program="millrace_frozen_before_5")
         deadline = time.monotonic() + 60
         while not self.frozen(owner):
