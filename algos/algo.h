@@ -145,6 +145,10 @@ struct algo {
      * NULL: no job may start from a model. */
     MUST enum st (*start)(const struct ctx *x, const struct tensors *model, uint32_t partition,
                           struct tensors *state);
+    /* Of a state that was read back, finite and with live counts in range: ST_CORRUPT where a count
+     * or a place is none that update() or fold() could go on from ("tensor head: 7 rows of 5").
+     * NULL: any will do. */
+    MUST enum st (*intact)(const struct ctx *x, const struct tensors *state);
 };
 
 /* Is the table one that this build can run: interface version, name, mandatory members, ports,

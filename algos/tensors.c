@@ -461,6 +461,21 @@ enum st tensors_scan(struct tensors *ts, uint64_t *hash, uint64_t *changed, stru
 
 /* ---- compared ---- */
 
+enum st tensors_intact(const struct tensors *ts, const struct algo *a, const struct ctx *x)
+{
+    if (tensors_finite(ts, x->err) != ST_OK)
+        return ST_CORRUPT; /* with its text */
+    for (uint32_t i = 0; i < ts->n; i++) {
+        const struct tdecl *d = &ts->t[i].d;
+
+        if (d->live && ts->t[i].n && ts->t[d->live - 1].u64[0] > d->dim[0])
+            return fail(x->err, ST_CORRUPT, "tensor %s: %llu live rows of %llu", d->name,
+                        (unsigned long long)ts->t[d->live - 1].u64[0],
+                        (unsigned long long)d->dim[0]);
+    }
+    return a->intact ? a->intact(x, ts) : ST_OK;
+}
+
 enum st tensors_same(const struct tensors *a, const struct tensors *b, struct err *e)
 {
     char da[96], db[96];

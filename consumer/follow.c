@@ -271,5 +271,5 @@ enum st slot_state(struct worker *w, const struct manifest *m, const struct tens
 
     CHECK(m == &im->m && im->closed);
     *state = &w->follower->state;
-    return image_state(im, &w->follower->state, w->err);
+    return image_state(im, w->algo, &w->x, &w->follower->state);
 }

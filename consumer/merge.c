@@ -268,7 +268,7 @@ static enum st add_published(struct worker *w, uint32_t i, struct round round)
         found = im[turn].closed && of_round(&im[turn].m, round);
         if (!found)
             continue;
-        st = image_state(&im[turn], &state, w->err);
+        st = image_state(&im[turn], w->algo, &w->x, &state);
         if (st == ST_OK)
             st = add(w, i, &state);
     }

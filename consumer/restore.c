@@ -87,6 +87,8 @@ static enum st upgrade(struct worker *w, struct partition *p, const struct image
     if (st == ST_OK) {
         memcpy(old.base, im->p, old.bytes);
         st = w->algo->upgrade(&w->x, &old, im->m.state_version, &p->state);
+        if (st == ST_OK)
+            st = tensors_intact(&p->state, w->algo, &w->x);
     }
     tensors_free(&old, NULL, NULL);
     return st;
@@ -112,7 +114,7 @@ static enum st adopt(struct worker *w, struct partition *p, const struct image *
     uint32_t max = p->m.chunks_max;
 
     tensors_zero(&p->state); /* all dirty once */
-    TRY(im->m.state_version == w->algo->state_version ? image_state(im, &p->state, w->err)
+    TRY(im->m.state_version == w->algo->state_version ? image_state(im, w->algo, &w->x, &p->state)
                                                       : upgrade(w, p, im));
     p->m = im->m;
     p->m.chunk = chunk;

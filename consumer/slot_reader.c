@@ -336,9 +336,11 @@ static bool same_dims(const uint64_t *a, const uint64_t *b)
     return k == 4 || a[k] == b[k];
 }
 
-enum st image_state(const struct image *im, struct tensors *state, struct err *e)
+enum st image_state(const struct image *im, const struct algo *a, const struct ctx *x,
+                    struct tensors *state)
 {
     const struct manifest *m = &im->m;
+    struct err *e = x->err;
 
     if (m->tensors != state->n || m->state_bytes != state->bytes)
         return fail(e, ST_BAD_CONFIG,
@@ -357,5 +359,5 @@ enum st image_state(const struct image *im, struct tensors *state, struct err *e
     }
     CHECK(im->p && (uint64_t)im->chunks_max << CHUNK_SHIFT >= state->bytes);
     memcpy(state->base, im->p, state->bytes);
-    return ST_OK;
+    return tensors_intact(state, a, x);
 }

@@ -58,9 +58,10 @@ MUST enum st slot_take(struct image im[2], uint32_t partition, const struct reco
 MUST enum st image_complete(struct image *im, struct err *e);
 MUST enum st image_init(struct image *im, struct err *e); /* takes the room for a manifest */
 
-/* The image's bytes into an allocated state of the same layout. ST_BAD_CONFIG names the tensor that
- * differs. */
-MUST enum st image_state(const struct image *im, struct tensors *state, struct err *e);
+/* The image's bytes into an allocated state of the same layout, of algorithm a with x->err.
+ * ST_BAD_CONFIG names the tensor that differs; ST_CORRUPT: it is none that a can go on from. */
+MUST enum st image_state(const struct image *im, const struct algo *a, const struct ctx *x,
+                         struct tensors *state);
 
 /* Room for so many chunks; zeroed. */
 MUST enum st image_grow(struct image *im, uint32_t chunks, struct err *e);

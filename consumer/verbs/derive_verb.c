@@ -78,7 +78,7 @@ static enum st fold_slots(struct session *s, struct fold *fold, struct tensors *
         st = slot_read(&r, p, &im, &found, s->err);
         if (st != ST_OK || !found)
             continue;
-        st = image_state(&im, state, s->err);
+        st = image_state(&im, s->algo, &s->x, state);
         if (st == ST_OK)
             st = fold_add(fold, &slot);
         if (st != ST_OK)

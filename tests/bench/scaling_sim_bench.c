@@ -338,7 +338,7 @@ static void slot_published(const struct record *r)
     v->turn = turn;
     v->state = w->declared;
     must(tensors_alloc(&v->state, w->compute, w->compute_self, &err));
-    must(image_state(im, &v->state, &err));
+    must(image_state(im, w->algo, &w->x, &v->state));
     v->visible_us = (int64_t)carry(&slot_us, cost[SLOT_BYTES] * followers, cost[SLOT_MB_S]);
 }
 

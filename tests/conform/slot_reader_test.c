@@ -359,6 +359,9 @@ static void an_image_is_taken_for_nothing_but_the_layout_it_has(void **state)
 {
     struct tdecl d[2] = {{.id = 0, .name = "w", .what = "", .dtype = DT_F32, .dim = {100, 2}},
                          {.id = 1, .name = "n", .what = "", .dtype = DT_U64, .dim = {7}}};
+    const struct algo any = {0};
+    const struct ctx x = {.err = &err};
+    const float nan = __builtin_nanf("");
     struct tensors ts, other;
 
     (void)state;
@@ -373,13 +376,16 @@ static void an_image_is_taken_for_nothing_but_the_layout_it_has(void **state)
     memset(payload[0], 0, CHUNK_BYTES);
     put_manifest(true, 0);
     holds(0, (const uint8_t[]){0, 0, 0});
-    assert_int_equal(image_state(&im, &ts, &err), ST_OK);
+    assert_int_equal(image_state(&im, &any, &x, &ts), ST_OK);
+    memcpy(im.p + 4, &nan, sizeof nan);
+    assert_int_equal(image_state(&im, &any, &x, &ts), ST_CORRUPT);
+    memset(im.p + 4, 0, sizeof nan);
     d[0].dim[1] = 3;
     d[1].dim[0] = 6;
     assert_int_equal(tensors_layout(&other, d, 2, CHUNK_SHIFT, 1 << 20, &err), ST_OK);
-    assert_int_equal(image_state(&im, &other, &err), ST_BAD_CONFIG);
+    assert_int_equal(image_state(&im, &any, &x, &other), ST_BAD_CONFIG);
     im.m.state_bytes = other.bytes;
-    assert_int_equal(image_state(&im, &other, &err), ST_BAD_CONFIG);
+    assert_int_equal(image_state(&im, &any, &x, &other), ST_BAD_CONFIG);
     assert_non_null(strstr(err.text, "tensor w of the saved state is not w as this job"));
     tensors_free(&ts, NULL, NULL);
 }

@@ -277,6 +277,7 @@ const struct algo_law laws[] = {
     {"start is the model", law_start_is_the_model},
     {"sparse equals dense", law_sparse_is_dense},
     {"weight is repetition", law_weight_is_repetition},
+    {"any state is survived", law_any_state_is_survived},
 };
 const uint32_t laws_count = sizeof laws / sizeof *laws;
 

@@ -31,6 +31,9 @@ enum st law_derive_repeats(struct lab *l, struct err *why);
 enum st law_score_is_update(struct lab *l, struct err *why);
 enum st law_start_is_the_model(struct lab *l, struct err *why);
 
+/* support_laws_states.c: a state is refused, or it can be gone on from. */
+enum st law_any_state_is_survived(struct lab *l, struct err *why);
+
 /* support_laws_linear.c: of algorithms that only add up rows. */
 enum st law_sparse_is_dense(struct lab *l, struct err *why);
 enum st law_weight_is_repetition(struct lab *l, struct err *why);
