@@ -353,4 +353,5 @@ const struct algo algo_kmeans = {
     .score = kmeans_score,
     .fold = kmeans_fold,
     .start = kmeans_start,
+    .intact = kmeans_intact,
 };

@@ -136,6 +136,7 @@ void km_seed(const struct ctx *x, const struct tensors *s, uint32_t partition, c
 /* kmeans_view.c, kmeans_derive.c */
 
 MUST enum st kmeans_fold(const struct ctx *x, struct tensors *view, const struct slot *slot);
+MUST enum st kmeans_intact(const struct ctx *x, const struct tensors *s);
 MUST enum st kmeans_start(const struct ctx *x, const struct tensors *model, uint32_t partition,
                           struct tensors *s);
 MUST enum st kmeans_derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,

@@ -56,6 +56,33 @@ static void fold_warm(const struct ctx *x, const struct km *l, struct tensors *v
     *points += l->k;
 }
 
+/* None of p[n] below 0? */
+static enum st weights(const char *name, const double *p, uint64_t n, struct err *e)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (p[i] < 0)
+            return fail(e, ST_CORRUPT, "tensor %s: element %llu is a weight below 0", name,
+                        (unsigned long long)i);
+    return ST_OK;
+}
+
+enum st kmeans_intact(const struct ctx *x, const struct tensors *s)
+{
+    const struct km l = km_of(x->shape, x->opts);
+    const uint64_t *head = s->t[KM_HEAD].u64, live = head[HEAD_LIVE];
+
+    if (live > l.w || head[HEAD_SEEDED] > 1 || (head[HEAD_SEEDED] ? live : live == l.w) > 0)
+        return fail(x->err, ST_CORRUPT, "tensor head: %llu rows of %u wait, and centres %llu",
+                    (unsigned long long)live, l.w, (unsigned long long)head[HEAD_SEEDED]);
+    for (uint64_t i = 0; i < l.w; i++)
+        if (i < live ? !(s->t[KM_WARM_WEIGHT].f32[i] > 0) : s->t[KM_WARM_WEIGHT].f32[i] != 0)
+            return fail(x->err, ST_CORRUPT, "tensor %s: row %llu weighs %g",
+                        s->t[KM_WARM_WEIGHT].d.name, (unsigned long long)i,
+                        (double)s->t[KM_WARM_WEIGHT].f32[i]);
+    TRY(weights("n", s->t[KM_N].f64, l.k, x->err));
+    return weights("sse", s->t[KM_SSE].f64, 1, x->err);
+}
+
 enum st kmeans_fold(const struct ctx *x, struct tensors *view, const struct slot *slot)
 {
     const struct km l = km_of(x->shape, x->opts);

@@ -432,4 +432,5 @@ const struct algo algo_linear = {
     .fold_end = linear_fold_end,
     .rebase = linear_rebase,
     .start = linear_start,
+    .intact = linear_intact,
 };

@@ -113,6 +113,7 @@ bool linear_restart(const struct ctx *x, struct tensors *s, const uint32_t *row,
 MUST enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot *slot);
 MUST enum st linear_fold_end(const struct ctx *x, struct tensors *view);
 MUST enum st linear_rebase(const struct ctx *x, struct tensors *s, const struct tensors *view);
+MUST enum st linear_intact(const struct ctx *x, const struct tensors *s);
 MUST enum st linear_start(const struct ctx *x, const struct tensors *model, uint32_t partition,
                           struct tensors *s);
 MUST enum st linear_derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,

@@ -239,6 +239,27 @@ static void fold_units(const struct lin *l, struct tensors *view, const struct t
     }
 }
 
+enum st linear_intact(const struct ctx *x, const struct tensors *s)
+{
+    const struct lin l = linear_of(x->shape, x->opts);
+    const struct tensor *t = s->t;
+    bool bad = t[LIN_WEIGHT].f64[0] < 0;
+
+    for (uint64_t i = 0; i < t[LIN_N].n; i++)
+        bad |= t[LIN_N].f32[i] < 0;
+    for (uint64_t i = 0; i < t[LIN_COUNT].n; i++)
+        bad |= t[LIN_COUNT].f32[i] < 0;
+    for (uint32_t j = 0; j < l.d && l.standard; j++)
+        bad |= !(t[LIN_SCALE].f32[j] > 0) || t[LIN_MOMENTS].f64[MOM_M2 * (size_t)l.d + j] < 0;
+    bad |= l.standard && (t[LIN_WARM].f64[WARM_USED] < 0 ||
+                          t[LIN_WARM].f64[WARM_USED] > t[LIN_WARM].f64[WARM_SEEN]);
+    if (bad)
+        return fail(x->err, ST_CORRUPT,
+                    "a weight, a sum of squares or a scale is below 0, or more rows were used for "
+                    "the scale than seen");
+    return ST_OK;
+}
+
 enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot *slot)
 {
     const struct lin l = linear_of(x->shape, x->opts);

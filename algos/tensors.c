@@ -461,6 +461,16 @@ enum st tensors_scan(struct tensors *ts, uint64_t *hash, uint64_t *changed, stru
 
 /* ---- compared ---- */
 
+/* What a mean is weighted by is not negative. */
+static enum st counts(const struct tensor *t, struct err *e)
+{
+    for (uint64_t i = 0; i < t->n; i++)
+        if ((t->d.dtype == DT_F32 && t->f32[i] < 0) || (t->d.dtype == DT_F64 && t->f64[i] < 0))
+            return fail(e, ST_CORRUPT, "tensor %s: element %llu is a count below 0", t->d.name,
+                        (unsigned long long)i);
+    return ST_OK;
+}
+
 enum st tensors_intact(const struct tensors *ts, const struct algo *a, const struct ctx *x)
 {
     if (tensors_finite(ts, x->err) != ST_OK)
@@ -473,6 +483,9 @@ enum st tensors_intact(const struct tensors *ts, const struct algo *a, const str
                         (unsigned long long)ts->t[d->live - 1].u64[0],
                         (unsigned long long)d->dim[0]);
     }
+    for (uint32_t i = 0; i < ts->n; i++)
+        if (ts->t[i].n && ts->t[i].d.law == LAW_MEAN)
+            TRY(counts(&ts->t[ts->t[i].d.by], x->err));
     return a->intact ? a->intact(x, ts) : ST_OK;
 }
 

@@ -59,8 +59,8 @@ MUST enum st tensors_scan(struct tensors *ts, uint64_t *hash, uint64_t *changed,
 /* No NaN and no infinity anywhere? ST_FATAL as above. */
 MUST enum st tensors_finite(const struct tensors *ts, struct err *e);
 
-/* Can algorithm a go on from this state, which was read back? ST_CORRUPT says why not: not finite, a
- * live count beyond its tensor, or what a->intact() found. */
+/* Can algorithm a go on from this state, which was read back? ST_CORRUPT says why not: not finite,
+ * a live count beyond its tensor, a mean's count below 0, or what a->intact() found. */
 MUST enum st tensors_intact(const struct tensors *ts, const struct algo *a, const struct ctx *x);
 
 /* Same names, dtypes, dims and laws in the same order? ST_BAD_CONFIG names the first difference. */

@@ -84,6 +84,7 @@ static const struct mutant mutants[] = {
     {{"fault=no-set", NULL}, "a set is a set", &algo_toy_set, true},
     {{"fault=start-is-off", NULL}, "start is the model", &algo_toy, true},
     {{"fault=start-untouched", NULL}, "start is the model", &algo_toy, false},
+    {{"fault=any-state", NULL}, "any state is survived", &algo_toy, true},
 };
 enum { MUTANTS = sizeof mutants / sizeof *mutants };
 

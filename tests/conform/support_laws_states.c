@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TRIES = 40, CHANGES = 3, SECONDS = 10 };
+enum { TRIES = 60, CHANGES = 3, SECONDS = 10 };
 
 static const struct how how = {.scratch = 0xaa, .eval = true, .metrics = true};
 

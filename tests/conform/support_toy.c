@@ -27,7 +27,8 @@ enum fault {
     SPARSE_IS_OFF,
     NO_SET,
     START_IS_OFF,
-    START_UNTOUCHED
+    START_UNTOUCHED,
+    ANY_STATE
 };
 
 static const char *const faults[] = {"none",
@@ -52,6 +53,7 @@ static const char *const faults[] = {"none",
                                      "no-set",
                                      "start-is-off",
                                      "start-untouched",
+                                     "any-state",
                                      NULL};
 
 struct toy_opts {
@@ -199,6 +201,7 @@ static enum st toy_update(const struct ctx *x, struct tensors *s, const struct r
     float *error = x->work->t[ERROR].f32, *mean = s->t[MEAN].f32;
     double *head = s->t[HEAD].f64, sum = 0, weight = 0;
 
+    CHECK(s->t[MOST].f32[0] >= 0); /* toy_intact() has seen to it */
     misbehave(x, s, r);
     for (uint32_t i = 0; e && i < r->n; i++) {
         e->z[i] = *mean;
@@ -250,6 +253,13 @@ static enum st toy_start(const struct ctx *x, const struct tensors *model, uint3
     return ST_OK;
 }
 
+static enum st toy_intact(const struct ctx *x, const struct tensors *s)
+{
+    if (s->t[MOST].f32[0] < 0 && !broken(x, ANY_STATE))
+        return fail(x->err, ST_CORRUPT, "tensor most: %g is below 0", (double)s->t[MOST].f32[0]);
+    return ST_OK;
+}
+
 static enum st toy_derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,
                           struct tensors *model, struct measures *m)
 {
@@ -289,6 +299,7 @@ const struct algo algo_toy = {
     .fold = toy_fold,
     .rebase = toy_rebase,
     .start = toy_start,
+    .intact = toy_intact,
 };
 
 /* ---- toy_set ---- */
