@@ -77,6 +77,11 @@ struct compute {
     void (*syrk)(void *self, float alpha, struct mat a, float beta, struct mat c);
     /* sum[r, c] += a, in f64, without stride: the second level of sums over many batches */
     void (*acc64)(void *self, struct mat a, double *sum);
+    /* sum = beta sum + the sum over rows i of w[i] a_i a_i', products and sums in f64. sum is a
+     * packed lower triangle: row i begins at i (i + 1) / 2. w >= 0; NULL: 1; beta 0 does not read
+     * sum. work[(a.r + a.c) a.c], compute space, is scratch */
+    void (*gram64)(void *self, struct mat a, const float *w, double beta, double *work,
+                   double *sum);
     /* out[c] = sum_i w[i] a[i, c], summed in f64; w NULL: 1 */
     void (*colsum)(void *self, struct mat a, const float *w, float *out);
     void (*rowsq)(void *self, struct mat a, float *out); /* out[r] = |a_i|^2, summed in f64 */

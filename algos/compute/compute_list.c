@@ -16,8 +16,8 @@ const struct compute *compute_find(const char *name)
 static int complete(const struct compute *c)
 {
     return c->name && c->summary && c->open && c->close && c->alloc && c->free && c->put &&
-           c->get && c->sync && c->gemm && c->syrk && c->acc64 && c->colsum && c->rowsq &&
-           c->rowmin && c->topk && c->segsum && c->softmax && c->csr_mm && c->csr_tmm &&
+           c->get && c->sync && c->gemm && c->syrk && c->acc64 && c->gram64 && c->colsum &&
+           c->rowsq && c->rowmin && c->topk && c->segsum && c->softmax && c->csr_mm && c->csr_tmm &&
            c->csr_sddmm && c->gather && c->scatter && c->fill && c->ew;
 }
 

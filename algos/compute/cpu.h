@@ -36,6 +36,7 @@ void ref_gemm(void *self, int tr, float alpha, struct mat a, struct mat b, float
               struct mat c);
 void ref_syrk(void *self, float alpha, struct mat a, float beta, struct mat c);
 void ref_acc64(void *self, struct mat a, double *sum);
+void ref_gram64(void *self, struct mat a, const float *w, double beta, double *work, double *sum);
 void ref_colsum(void *self, struct mat a, const float *w, float *out);
 void ref_rowsq(void *self, struct mat a, float *out);
 void ref_rowmin(void *self, struct mat a, const float *bias, uint32_t *at, float *val);
@@ -49,5 +50,6 @@ void ref_csr_sddmm(void *self, struct csr x, struct mat a, struct mat b, float *
 
 /* c = beta c, without reading c where beta is 0; `tri`: the lower triangle alone. */
 void ref_scale(float beta, struct mat c, int tri);
+void ref_scale64(double beta, size_t n, double *sum); /* the same for n doubles */
 
 #endif

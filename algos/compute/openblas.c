@@ -9,6 +9,7 @@
 
 #include <cblas.h>
 
+#include <math.h>
 #include <stdlib.h>
 
 enum { TRIAL_N = 131, TRIAL_K = 157 };
@@ -62,6 +63,29 @@ static void blas_syrk(void *self, float alpha, struct mat a, float beta, struct 
     else
         cblas_ssyrk(CblasRowMajor, CblasLower, CblasTrans, at_least_1(c.r), at_least_1(a.r), alpha,
                     a.p, at_least_1(a.ld), beta, c.p, at_least_1(c.ld));
+}
+
+/* The rows in f64, times the roots of their weights; their product; then the sum. */
+static void blas_gram64(void *self, struct mat a, const float *w, double beta, double *work,
+                        double *sum)
+{
+    double *square = work + (size_t)a.r * a.c;
+
+    (void)self;
+    ref_scale64(beta, (size_t)a.c * (a.c + 1) / 2, sum);
+    if (a.r == 0 || a.c == 0)
+        return;
+    for (size_t k = 0; k < a.r; k++) {
+        double root = w ? sqrt((double)w[k]) : 1.0;
+
+        for (size_t j = 0; j < a.c; j++)
+            work[k * a.c + j] = root * (double)a.p[k * a.ld + j];
+    }
+    cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, at_least_1(a.c), at_least_1(a.r), 1.0, work,
+                at_least_1(a.c), 0.0, square, at_least_1(a.c));
+    for (size_t i = 0; i < a.c; sum += ++i)
+        for (size_t j = 0; j <= i; j++)
+            sum[j] += square[i * a.c + j];
 }
 
 /* Kernels are chosen by CPU at load, and 0.3.21 has some that are wrong on CPUs newer than
@@ -143,6 +167,7 @@ const struct compute compute_openblas = {
     .gemm = blas_gemm,
     .syrk = blas_syrk,
     .acc64 = ref_acc64,
+    .gram64 = blas_gram64,
     .colsum = ref_colsum,
     .rowsq = ref_rowsq,
     .rowmin = ref_rowmin,

@@ -4,9 +4,9 @@
  * Sums have a written order, so the bits depend on neither vector width nor address. Where the
  * columns of the result are the vector lanes, a sum runs over k in steps of four: c += (w0 b0 +
  * w1 b1) + (w2 b2 + w3 b3). A dot product has LANES partial sums, element k going to lane k mod
- * LANES, folded in halves at the end. Sums over a whole batch (colsum, rowsq, acc64) run in f64;
- * products of one batch (gemm, csr) in f32, whose error of about sqrt(k) 2^-24 the gradients do
- * not notice; who adds many batches uses acc64. */
+ * LANES, folded in halves at the end. Sums over a whole batch (colsum, rowsq, acc64, gram64) run in
+ * f64; products of one batch (gemm, csr) in f32, whose error of about sqrt(k) 2^-24 the gradients
+ * do not notice; who adds many batches uses acc64. */
 #include "algos/compute/cpu.h"
 #include "algos/compute/kernels.h"
 
@@ -156,6 +156,28 @@ MR_CLONES void ref_acc64(void *self, struct mat a, double *sum)
     for (size_t i = 0; i < a.r; i++)
         for (size_t j = 0; j < a.c; j++)
             sum[i * a.c + j] += (double)a.p[i * a.ld + j];
+}
+
+void ref_scale64(double beta, size_t n, double *sum)
+{
+    for (size_t i = 0; i < n; i++)
+        sum[i] = beta == 0 ? 0 : beta * sum[i];
+}
+
+/* Row i of the triangle stays in the cache while all rows of a pass. */
+MR_CLONES void ref_gram64(void *self, struct mat a, const float *w, double beta, double *work,
+                          double *sum)
+{
+    (void)self, (void)work;
+    ref_scale64(beta, (size_t)a.c * (a.c + 1) / 2, sum);
+    for (size_t i = 0; i < a.c; sum += ++i)
+        for (size_t k = 0; k < a.r; k++) {
+            const float *ak = a.p + k * a.ld;
+            double t = (w ? (double)w[k] : 1.0) * (double)ak[i];
+
+            for (size_t j = 0; j <= i; j++)
+                sum[j] += t * (double)ak[j];
+        }
 }
 
 MR_CLONES void ref_colsum(void *self, struct mat a, const float *w, float *out)
@@ -442,6 +464,7 @@ const struct compute compute_ref = {
     .gemm = ref_gemm,
     .syrk = ref_syrk,
     .acc64 = ref_acc64,
+    .gram64 = ref_gram64,
     .colsum = ref_colsum,
     .rowsq = ref_rowsq,
     .rowmin = ref_rowmin,

@@ -133,6 +133,73 @@ static void syrk_fills_the_lower_triangle_only(void **state)
     compute_suite_run(&op);
 }
 
+/* gram64: r columns, k rows, variant bit 0: weights; bits 1 and 2: beta 0, 1, 0.5. A sum of k
+ * products in f64 has the budget of sum_of_k in units of 2^-53, with room. */
+static const struct shape4 grams[] = {
+    {0, 0, 3, 0},  {1, 0, 1, 0},    {1, 0, 1, 3},    {5, 0, 0, 2},    {5, 0, 0, 0},
+    {7, 0, 32, 1}, {28, 0, 100, 3}, {29, 0, 205, 4}, {131, 0, 64, 5}, {64, 0, 333, 1},
+};
+
+static double sum_of_k_in_f64(const struct shape4 *s)
+{
+    return (s->k + 4.0) * 0x1p-52;
+}
+
+static double gram_beta(const struct shape4 *s)
+{
+    static const double beta[] = {0, 1, 0.5};
+
+    return beta[s->variant >> 1];
+}
+
+static double gram_weight(const struct shape4 *s, uint32_t k)
+{
+    return s->variant & 1 ? (double)fabsf(number(2, k)) : 1;
+}
+
+static void run_gram64(struct rig *g, const struct shape4 *s, struct result *out)
+{
+    const size_t n = (size_t)s->r * (s->r + 1) / 2, scratch = (size_t)(s->k + s->r) * s->r;
+    struct mat a = in_mat(g, 1, s->k, s->r, pad_of(s));
+    double *was = calloc(n + scratch + 1, sizeof *was), *work, *sum;
+    float w[512];
+
+    assert_true(s->k <= 512);
+    for (uint32_t k = 0; k < s->k; k++)
+        w[k] = (float)gram_weight(s, k);
+    for (size_t i = 0; i < n; i++)
+        was[i] = gram_beta(s) == 0 ? (double)canary : 1e3 + (double)i / 3.0;
+    sum = inout_bytes(g, was, n * sizeof *was);
+    work = inout_bytes(g, was + n, scratch * sizeof *was);
+    free(was);
+    g->c->gram64(g->cs, a, s->variant & 1 ? in_bytes(g, w, s->k * sizeof *w) : NULL, gram_beta(s),
+                 work, sum);
+    rig_fetch(g);
+    take_f64(g, sum, n, out);
+}
+
+static void truth_gram64(const struct shape4 *s, struct result *out)
+{
+    for (uint32_t i = 0, at = 0; i < s->r; i++)
+        for (uint32_t j = 0; j <= i; j++, at++) {
+            double sum = gram_beta(s) * (1e3 + at / 3.0);
+
+            for (uint32_t k = 0; k < s->k; k++)
+                sum += gram_weight(s, k) * (double)number(1, k * s->r + i) *
+                       (double)number(1, k * s->r + j);
+            result_add(out, sum);
+        }
+}
+
+static void gram64_adds_a_packed_triangle_in_f64(void **state)
+{
+    static const struct op op = {"gram64", run_gram64, truth_gram64, sum_of_k_in_f64,
+                                 SHAPES(grams)};
+
+    (void)state;
+    compute_suite_run(&op);
+}
+
 /* sums over a batch: variant 1 gives weights, odd rows a pad */
 static const struct shape4 batches[] = {
     {0, 3, 0, 0},  {1, 1, 0, 0},  {1, 1, 0, 1},    {7, 1, 0, 1},   {32, 3, 0, 0},    {33, 28, 0, 1},
@@ -481,6 +548,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gemm_is_the_product),
         cmocka_unit_test(syrk_fills_the_lower_triangle_only),
+        cmocka_unit_test(gram64_adds_a_packed_triangle_in_f64),
         cmocka_unit_test(sums_over_a_batch_are_right),
         cmocka_unit_test(equal_distances_go_to_the_lowest_column),
         cmocka_unit_test(segsum_adds_rows_to_their_segment),
