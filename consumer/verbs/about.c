@@ -63,10 +63,10 @@ static int list(const void *flags, int argc, char **argv)
     (void)flags, (void)argc, (void)argv;
     puts("algorithms");
     for (uint32_t i = 0; i < algo_count; i++)
-        printf("  %-12s %s\n", algo_list[i]->name, algo_list[i]->summary);
+        printf("  %-13s %s\n", algo_list[i]->name, algo_list[i]->summary);
     puts("compute back ends");
     for (uint32_t i = 0; i < compute_count; i++)
-        printf("  %-12s %s\n", compute_list[i]->name, compute_list[i]->summary);
+        printf("  %-13s %s\n", compute_list[i]->name, compute_list[i]->summary);
     return CLI_DONE;
 }
 

@@ -193,6 +193,17 @@ static const struct subject subjects[] = {
      OPTIONS("k=5", "extra_centers=2", "warmup=5000"),
      .d = 17,
      .coarser = true},
+    {.name = "least_squares",
+     .a = &algo_least_squares,
+     .d = 28,
+     .coarser = true,
+     .adds_rows = true},
+    {.name = "least_squares, 10 folds, one feature",
+     .a = &algo_least_squares,
+     OPTIONS("folds=10"),
+     .d = 1,
+     .coarser = true,
+     .adds_rows = true},
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 

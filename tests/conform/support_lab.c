@@ -93,6 +93,7 @@ enum st lab_open(struct lab *l, const struct subject *s, struct err *why)
                         1 << 30, why));
     TRY(tensors_alloc(&l->plain, s->c, l->self, why));
     l->extras = metrics_decls(l->extra, 0, l->a, &l->sh);
+    plan.folds = l->sh.folds;
     rows_open(&l->rows, &plan);
     open_watched(l);
     return ST_OK;

@@ -82,6 +82,8 @@ static void repeat_first(struct lab *to, const struct lab *from, uint64_t number
         ((float *)w->weight)[i] = k ? r->weight[k] : 1;
         ((uint64_t *)w->rid)[i] = r->rid[k];
     }
+    for (uint32_t k = 1; k <= w->folds; k++) /* both of its copies are in its fold */
+        to->rows.fold_at[k] = r->fold_at[k] + 1;
 }
 
 static enum st same_states(struct lab *one, struct lab *two, struct err *why)

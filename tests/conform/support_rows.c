@@ -221,14 +221,15 @@ const struct rows *rows_make_sized(struct rows_room *m, uint32_t partition, uint
         hash[i] = word(p->seed, 9, word(key, i, 2001) % 16);
         ts[i] = 1767225600000 + (int64_t)(number * p->rows + i) * 1000;
     }
-    m->fold_at[0] = 0;
-    m->fold_at[1] = train;
+    CHECK(p->folds && p->folds <= ROWS_FOLDS_MAX);
+    for (uint32_t k = 0; k <= p->folds; k++)
+        m->fold_at[k] = train * k / p->folds;
     m->r.n = n;
     m->r.train = train;
     m->r.partition = partition;
     m->r.batch = number;
     m->r.last = true; /* a block of one batch: the laws may save after any */
-    m->r.folds = 1;
+    m->r.folds = p->folds;
     m->r.fold_at = m->fold_at;
     m->r.ny = p->ny;
     m->r.y = p->ny ? y : NULL;

@@ -39,11 +39,15 @@ enum rows_array {
     ROWS_ARRAYS
 };
 
-enum { ROWS_NNZ_MAX = 6 /* entries of a sparse row */, ROWS_JUNK = 3 /* entries before ptr[0] */ };
+enum {
+    ROWS_NNZ_MAX = 6 /* entries of a sparse row */,
+    ROWS_JUNK = 3 /* entries before ptr[0] */,
+    ROWS_FOLDS_MAX = 64
+};
 
 struct rows_plan {
-    uint32_t rows; /* most of a batch */
-    uint32_t d, ny, classes;
+    uint32_t rows;                  /* most of a batch */
+    uint32_t d, ny, classes, folds; /* folds: at most ROWS_FOLDS_MAX */
     bool sparse;
     uint64_t seed;
 };
@@ -51,7 +55,7 @@ struct rows_plan {
 struct rows_room {
     struct rows_plan plan;
     struct region g[ROWS_ARRAYS];
-    uint32_t fold_at[2];
+    uint32_t fold_at[ROWS_FOLDS_MAX + 1];
     struct rows r;
 };
 

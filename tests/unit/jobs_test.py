@@ -47,6 +47,17 @@ class Jobs(unittest.TestCase):
                               zip(kinds[kind], noise.randbytes(SIDE * SIDE))))
 
     @classmethod
+    def make_flats(cls, name, seed, rows):
+        """Rent is linear in the first three columns, with noise of deviation 50."""
+        draw = random.Random(seed)
+        with open(cls.path(name), "w", encoding="utf-8") as f:
+            f.write("area,rooms,age,door,rent\n")
+            for _ in range(rows):
+                area, rooms, age = draw.uniform(20, 120), draw.randint(1, 5), draw.randint(0, 90)
+                rent = 250 + 11 * area + 40 * rooms - 2 * age + draw.gauss(0, 50)
+                f.write(f"{area:.1f},{rooms},{age},{draw.randint(1, 200)},{rent:.2f}\n")
+
+    @classmethod
     def millrace(cls, *words):
         done = subprocess.run([PROGRAM, *words], capture_output=True, text=True)
         if done.returncode:
@@ -78,6 +89,17 @@ class Jobs(unittest.TestCase):
         distance = (SIDE * SIDE * (64 ** 2 / 12)) ** 0.5 / 255  # of a row from its kind
         loss = float(re.search(r"^loss (.*)$", self.score(), re.M)[1])
         self.assertLess(loss, 1.1 * distance)
+
+    def test_least_squares(self):
+        self.schema = self.path("flats.avsc")
+        for topic, seed, rows in (("flats", 1, 9000), ("flats-test", 2, 1000)):
+            self.make_flats("flats.csv", seed, rows)
+            self.millrace("load", "-b", self.broker, "-t", topic, "--schema", self.schema,
+                          self.path("flats.csv"))
+        self.train("least_squares")
+        text = self.millrace("score", *self.job, *self.places, "-t", "flats-test", "--until-end",
+                             "--metrics")
+        self.assertLess(float(re.search(r"^rmse (.*)$", text, re.M)[1]), 53)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ void rig_open(struct rig *k, const struct algo *a, const char *backend, struct s
     memset(k, 0, sizeof *k);
     k->a = a;
     k->sh = sh;
+    k->sh.folds = 1; /* as the runtime has it before check() */
     k->opts = opts;
     k->x = (struct ctx){.shape = &k->sh,
                         .opts = opts,
@@ -136,6 +137,11 @@ void rig_rows(struct rig *k, const struct table *t, uint32_t from, uint32_t n, u
     r->ny = t->y ? 1 : 0;
     r->y = t->y ? t->y + from : NULL;
     r->weight = t->weight + from;
+    r->decay = 1;
+    r->folds = k->sh.folds;
+    r->fold_at = k->fold_at;
+    for (uint32_t q = 0; q <= r->folds; q++)
+        k->fold_at[q] = r->train * q / r->folds;
     for (uint32_t i = 0; i < n; i++)
         k->rid[i] = (uint64_t)(from + i) << 16;
     r->rid = k->rid;

@@ -28,9 +28,10 @@ struct rig {
     struct err err;
     uint32_t *stamp, *local, *uniq; /* of the last batch */
     uint64_t *rid;
+    uint32_t fold_at[65];
 };
 
-/* sh: slots, folds, d, nnz, ny, classes as the caller fills them; opts is completed by check(). */
+/* sh: slots, d, nnz, ny, classes as the caller fills them; opts is completed by check(). */
 void rig_open(struct rig *k, const struct algo *a, const char *backend, struct shape sh,
               void *opts);
 void rig_close(struct rig *k);
@@ -42,7 +43,8 @@ void rig_view(struct rig *k, struct tensors *const *state, uint32_t n, struct te
 void rig_model(struct rig *k, const struct tensors *view, const void *derive_opts,
                struct tensors *model, struct measures *m);
 
-/* Rows [from, from + n) of t, the last `held` of them held out; borrowed until the next call. */
+/* Rows [from, from + n) of t, the last `held` of them held out, the others dealt to folds in equal
+ * runs; borrowed until the next call. */
 void rig_rows(struct rig *k, const struct table *t, uint32_t from, uint32_t n, uint32_t held,
               struct rows *r);
 /* One pass in batches; loss[models] (or NULL) takes the mean prequential loss of the rows that have
