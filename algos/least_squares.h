@@ -31,7 +31,10 @@ enum {
     HEAD_N
 };
 
-enum { LS_MODEL_W }; /* f64[D + 1] */
+enum {                 /* model */
+       LS_MODEL_W,     /* f64[D + 1] */
+       LS_MODEL_SPREAD /* f64[D] deviation of each feature */
+};
 
 enum { /* work */
        WORK_MOMENTS,

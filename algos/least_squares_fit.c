@@ -266,36 +266,33 @@ static enum st fit(const struct ctx *x, const struct ls *l, const double *sum,
     return ST_OK;
 }
 
-/* Sum of weight * squared error of w over the rows of the sums; variance: that of the label. */
-static double squared_error(const struct ctx *x, const struct ls *l, const double *sum,
-                            const double *w, double *variance)
+/* Sum of weight * squared error of w over the rows of c, which is in the columns' own units. */
+static double squared_error(const struct sums *c, const double *w)
 {
-    const struct sums c = centre(x, l, sum, false);
-    const double *label = row(&c, l->d);
-    double se = label[l->d], off = c.mean[l->d] - w[l->d];
+    const double *label = row(c, c->d);
+    double se = label[c->d], off = c->mean[c->d] - w[c->d];
 
-    CHECK(c.weight > 0);
-    *variance = label[l->d] / c.weight;
-    for (uint32_t i = 0; i < l->d; i++) {
-        const double *s = row(&c, i);
+    for (uint32_t i = 0; i < c->d; i++) {
+        const double *s = row(c, i);
         double t = 0.5 * s[i] * w[i] - label[i];
 
-        off -= w[i] * c.mean[i];
+        off -= w[i] * c->mean[i];
         for (uint32_t k = 0; k < i; k++)
             t += s[k] * w[k];
         se += 2 * w[i] * t;
     }
-    return (se > 0 ? se : 0) + c.weight * off * off; /* below 0: rounding, of an exact fit */
+    return (se > 0 ? se : 0) + c->weight * off * off; /* below 0: rounding, of an exact fit */
 }
 
 /* Mean squared error of each fold under the fit of the others; NaN: of no fold there are others. */
 static enum st cross_validate(const struct ctx *x, const struct ls *l, const struct tensor *sums,
                               const struct least_squares_derive *o, double *w, double *mse)
 {
-    double *sum = x->work->t[WORK_SUM].f64, se = 0, total = 0, weight, variance;
+    double *sum = x->work->t[WORK_SUM].f64, se = 0, total = 0, weight;
 
     for (uint32_t k = 0; k < l->m.folds; k++) {
         const double *own = sums->f64 + k * moments_size(&l->m);
+        struct sums c;
 
         if (!(own[0] > 0))
             continue;
@@ -303,7 +300,8 @@ static enum st cross_validate(const struct ctx *x, const struct ls *l, const str
         TRY(fit(x, l, sum, o, w, &weight));
         if (!(weight > 0))
             break;
-        se += squared_error(x, l, own, w, &variance);
+        c = centre(x, l, own, false);
+        se += squared_error(&c, w);
         total += own[0];
     }
     *mse = total > 0 ? se / total : (double)NAN;
@@ -331,6 +329,7 @@ enum st least_squares_derive(const struct ctx *x, const struct tensors *view,
     const struct tensor *sums = &view->t[LS_SUMS];
     double *w = model->t[LS_MODEL_W].f64, *sum = x->work->t[WORK_SUM].f64;
     double cv, mse, weight, variance;
+    struct sums c;
     uint32_t used = 0;
 
     CHECK(model->t[LS_MODEL_W].n == l.d + 1);
@@ -340,9 +339,13 @@ enum st least_squares_derive(const struct ctx *x, const struct tensors *view,
     if (!(weight > 0))
         return fail(x->err, ST_AGAIN,
                     "no row with a weight has been learned yet: there is nothing to fit");
-    mse = squared_error(x, &l, sum, w, &variance) / weight;
-    for (uint32_t j = 0; j < l.d; j++)
+    c = centre(x, &l, sum, false);
+    mse = squared_error(&c, w) / weight;
+    variance = row(&c, l.d)[l.d] / weight;
+    for (uint32_t j = 0; j < l.d; j++) {
+        model->t[LS_MODEL_SPREAD].f64[j] = sqrt(row(&c, j)[j] / weight);
         used += w[j] != 0;
+    }
     add_measure(m, "cv_mse", cv, true);
     add_measure(m, "train_mse", mse, true);
     add_measure(m, "r2", variance > 0 ? 1 - mse / variance : (double)NAN, false);

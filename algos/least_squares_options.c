@@ -123,9 +123,10 @@ enum st least_squares_declare(struct decl *d, enum part p, const struct shape *s
                DT_F64, LAW_LOCAL, T_HOST, l.d + 1, 0),
         TENSOR(LS_HEAD, "head", "weight learned; that since w was made; 1 if there is one", DT_F64,
                LAW_LOCAL, T_HOST, HEAD_N, 0)};
-    const struct tdecl model =
+    const struct tdecl model[] = {
         TENSOR(LS_MODEL_W, "w", "coefficients by feature; the last one is the intercept", DT_F64, 0,
-               0, l.d + 1, 0);
+               0, l.d + 1, 0),
+        TENSOR(LS_MODEL_SPREAD, "spread", "deviation of each feature", DT_F64, 0, 0, l.d, 0)};
     const struct tdecl out = TENSOR(0, "value", "prediction", DT_F32, 0, 0, 1, 0);
 
     (void)derive_opts;
@@ -133,7 +134,7 @@ enum st least_squares_declare(struct decl *d, enum part p, const struct shape *s
         moments_declare(d, &l.m, LS_SUMS);
         add_all(d, own, 2);
     } else if (p == PART_MODEL) {
-        d->add(d, &model);
+        add_all(d, model, 2);
     } else if (p == PART_WORK) {
         declare_work(d, &l);
     } else if (p == PART_OUT) {

@@ -69,11 +69,11 @@ static void show_tensor(const struct tensor *t, FILE *f)
 }
 
 /* What a step of one spread in feature i does to class c; columns differ in unit. */
-static float effect(const struct tensor *w, const struct tensor *spread, uint64_t i, uint64_t c)
+static double effect(const struct tensor *w, const struct tensor *spread, uint64_t i, uint64_t c)
 {
     uint64_t classes = w->d.dim[1] ? w->d.dim[1] : 1;
 
-    return fabsf(w->f32[i * classes + c]) * (spread ? spread->f32[i] : 1.0f);
+    return fabs(tensor_element(w, i * classes + c)) * (spread ? tensor_element(spread, i) : 1);
 }
 
 /* Rows of a [features + 1, classes] matrix named w, by their effect. */
@@ -83,8 +83,7 @@ static void show_heaviest(const struct model *m, FILE *f)
                         *spread = tensors_find(&m->tensors, "spread");
     uint64_t classes = t && t->d.dim[1] ? t->d.dim[1] : 1;
 
-    if (!t || t->d.dtype != DT_F32 || t->d.dim[0] != m->features + 1ull ||
-        (spread && (spread->d.dtype != DT_F32 || spread->n != m->features)))
+    if (!t || t->d.dim[0] != m->features + 1ull || (spread && spread->n != m->features))
         return;
     fprintf(f, "heaviest features%s (weight in the input's own units)\n",
             spread ? ", by weight times spread" : "");
@@ -107,10 +106,11 @@ static void show_heaviest(const struct model *m, FILE *f)
             fprintf(f, "  %-12" PRIu64, c);
         for (uint64_t k = 0; k < n; k++)
             if (m->column && best[k] < m->columns)
-                fprintf(f, " %s %+.4g", m->column[best[k]], (double)t->f32[best[k] * classes + c]);
+                fprintf(f, " %s %+.4g", m->column[best[k]],
+                        tensor_element(t, best[k] * classes + c));
             else
-                fprintf(f, " %" PRIu64 " %+.4g", best[k], (double)t->f32[best[k] * classes + c]);
-        fprintf(f, " bias %+.4g\n", (double)t->f32[m->features * classes + c]);
+                fprintf(f, " %" PRIu64 " %+.4g", best[k], tensor_element(t, best[k] * classes + c));
+        fprintf(f, " bias %+.4g\n", tensor_element(t, m->features * classes + c));
     }
 }
 

@@ -89,7 +89,7 @@ static void close_lab(struct lab *b)
 }
 
 struct fit {
-    double w[D_MAX + 1], cv, mse, r2, used; /* NaN: no such measure */
+    double w[D_MAX + 1], spread[D_MAX], cv, mse, r2, used; /* NaN: no such measure */
 };
 
 static double measure(const struct measures *m, const char *name)
@@ -112,6 +112,7 @@ static struct fit fit(struct lab *b, struct least_squares_derive o)
         f.w[j] = model.t[LS_MODEL_W].f64[j];
         assert_true(isfinite(f.w[j]));
     }
+    memcpy(f.spread, model.t[LS_MODEL_SPREAD].f64, b->k.sh.d[0] * sizeof *f.spread);
     rig_free(&b->k, &model);
     f.cv = measure(&m, "cv_mse");
     f.mse = measure(&m, "train_mse");
@@ -196,6 +197,7 @@ static void units_cost_no_digits(void **state)
         det = s[0][0] * s[1][1] - s[0][1] * s[1][0];
         learn_all(&b, &t);
         f = fit(&b, penalty(0, 0));
+        near(f.spread[0], sqrt(s[0][0] / t.n), 1e-7);
         near(f.w[0] * scale[k], (s[1][1] * cross[0] - s[0][1] * cross[1]) / det * scale[k], 1e-7);
         near(f.w[1] * scale[k + 1], (s[0][0] * cross[1] - s[0][1] * cross[0]) / det * scale[k + 1],
              1e-7);
@@ -320,8 +322,8 @@ static void selection_takes_what_helps_most(void **state)
     for (uint32_t i = 0; i < t.n; i++) {
         float *x = row(&t, i);
 
-        x[4] = x[2];                              /* a copy: never both */
-        x[5] = (float)(0.1 * (double)x[5]) + 70;  /* small, but says the same as a large one */
+        x[4] = x[2];                             /* a copy: never both */
+        x[5] = (float)(0.1 * (double)x[5]) + 70; /* small, but says the same as a large one */
         t.y[i] = (float)(3 * (double)x[2] + 2 * (double)x[0] + 10 * ((double)x[5] - 70) + noise());
     }
     learn_all(&b, &t);
@@ -550,7 +552,8 @@ static void what_is_old_counts_less(void **state)
     open_lab(&b, 3, "ref");
     rig_state(&b.k, &s);
     for (uint32_t i = 0; i < 4; i++)
-        learn(&b, &s, &t, i * BATCH, i == 2 ? 1 : BATCH, 0, 0.5, NULL); /* 2: most folds are empty */
+        learn(&b, &s, &t, i * BATCH, i == 2 ? 1 : BATCH, 0, 0.5,
+              NULL); /* 2: most folds are empty */
     for (uint32_t i = 0; i < t.n; i++)
         t.weight[i] = 1.0f / (float)(8 >> i / BATCH);
     for (uint32_t i = 0; i < 4; i++)
