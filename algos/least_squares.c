@@ -106,6 +106,8 @@ static void follow(const struct ctx *x, const struct ls *l, struct tensors *s)
         for (uint64_t i = 0; i < n; i++)
             sum[i] += part[i];
     }
+    if (!(sum[0] > 0)) /* a state that was read back may say so */
+        return;
     ls_improve(x, l, sum, s->t[LS_W].f64);
     head[HEAD_SINCE] = 0;
     head[HEAD_MADE] = 1;
@@ -139,6 +141,17 @@ static enum st least_squares_init(const struct ctx *x, struct tensors *s)
     return ST_OK;
 }
 
+static enum st least_squares_intact(const struct ctx *x, const struct tensors *s)
+{
+    const struct ls l = ls_of(x->shape, x->opts);
+    const double *head = s->t[LS_HEAD].f64;
+
+    if (head[HEAD_WEIGHT] < 0 || head[HEAD_SINCE] < 0)
+        return fail(x->err, ST_CORRUPT, "tensor head: weights of %g and %g", head[HEAD_WEIGHT],
+                    head[HEAD_SINCE]);
+    return moments_intact(&l.m, &s->t[LS_SUMS], x->err);
+}
+
 static enum st least_squares_score(const struct ctx *x, const struct tensors *model,
                                    const struct rows *r, float *out)
 {
@@ -170,4 +183,5 @@ const struct algo algo_least_squares = {
     .update = least_squares_update,
     .derive = least_squares_derive,
     .score = least_squares_score,
+    .intact = least_squares_intact,
 };

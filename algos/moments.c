@@ -90,6 +90,19 @@ void moments_add(const struct ctx *x, const struct moments *m, struct tensors *s
     }
 }
 
+enum st moments_intact(const struct moments *m, const struct tensor *sums, struct err *e)
+{
+    const uint64_t n = moments_size(m);
+
+    CHECK(sums->n == m->folds * n);
+    for (uint32_t k = 0; k < m->folds; k++)
+        for (uint32_t i = 0; i < m->c; i++)
+            if (sums->f64[k * n + moments_at(i, i)] < 0)
+                return fail(e, ST_CORRUPT, "tensor %s: the squares of column %u of fold %u are %g",
+                            sums->d.name, i, k, sums->f64[k * n + moments_at(i, i)]);
+    return ST_OK;
+}
+
 void moments_total(const struct moments *m, const struct tensor *sums, uint32_t without,
                    double *sum)
 {

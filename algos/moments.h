@@ -48,6 +48,9 @@ void moments_declare_work(struct decl *d, const struct moments *m, uint32_t id);
 void moments_add(const struct ctx *x, const struct moments *m, struct tensors *s, uint32_t id,
                  uint32_t work, const struct rows *r);
 
+/* Of sums that were read back: ST_CORRUPT where a weight or a sum of squares is below 0. */
+MUST enum st moments_intact(const struct moments *m, const struct tensor *sums, struct err *e);
+
 /* Sums over all folds but `without` (folds or more: over all) into sum[moments_size()]. */
 void moments_total(const struct moments *m, const struct tensor *sums, uint32_t without,
                    double *sum);

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TRIES = 60, CHANGES = 3, SECONDS = 10 };
+enum { TRIES = 60 /* or $MILLRACE_TRIES */, CHANGES = 3, SECONDS = 10 };
 
 static const struct how how = {.scratch = 0xaa, .eval = true, .metrics = true};
 
@@ -130,6 +130,8 @@ static enum st try_one(struct lab *l, struct tensors *state, struct tensors *vie
 enum st law_any_state_is_survived(struct lab *l, struct err *why)
 {
     struct tensors good = {0}, bad = {0}, view = {0};
+    const char *more = getenv("MILLRACE_TRIES");
+    const uint32_t tries = more ? (uint32_t)strtoul(more, NULL, 10) : TRIES;
     enum st st = lab_own(l, lab_state(l, &good), why);
 
     if (st == ST_OK)
@@ -138,9 +140,9 @@ enum st law_any_state_is_survived(struct lab *l, struct err *why)
         st = view_declare(&view, l->a, &good, &l->sh, l->opts, 1 << 30, why);
     if (st == ST_OK)
         st = tensors_alloc(&view, NULL, NULL, why);
-    for (uint32_t i = 0; st == ST_OK && i < TRIES; i++) {
-        if (i % 10 == 0) /* from an empty state to a full one */
-            st = lab_run(l, &good, 0, (uint64_t)i / 2, (uint64_t)i / 2 + 5, how, why);
+    for (uint32_t i = 0; st == ST_OK && i < tries; i++) {
+        if (i % (tries / 6 + 1) == 0) /* from an empty state to a full one */
+            st = lab_run(l, &good, 0, i, (uint64_t)i + 5, how, why);
         tensors_copy(&bad, &good);
         if (st == ST_OK && i == 0 && lab_own(l, tensors_intact(&bad, l->a, &l->x), why) != ST_OK)
             st = ST_FATAL;
