@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Memory is constant and is what the start-up line says: ten million rows of 28 numbers, with
 checkpoints, publishes and snapshots from the first rows on. The most that the process takes up to
-row 10^7 is what it took up to row 10^6, and that is within a tenth of what was declared. Prints the
-figures."""
+row 10^7 is what it took up to row 10^6, and that is within a twentieth of what was declared; the
+latter for every algorithm. Prints the figures."""
 
 import re
 import time
@@ -34,6 +34,15 @@ options:
   l2: [0, 1.0e-4]
 """
 KMEANS = "algo: kmeans\noptions: {k: 40}\n"
+OTHERS = {
+    "least_squares": "algo: least_squares\n",
+    "pca": "algo: pca\noptions: {method: exact}\n",
+    "sketch": "algo: pca\noptions: {method: frequent_directions, components: 10}\n",
+    "fm": "algo: fm\noptions: {loss: logistic, learning_rate: [0.1, 0.2]}\n",
+    "rcf": "algo: rcf\n",
+    "knn": "algo: knn\n",
+    "stats": "algo: stats\n",
+}
 
 
 def messages(per):
@@ -64,7 +73,7 @@ class Memory(unittest.TestCase):
                                        encoding="utf-8")
         place.put("rows", PARTITIONS, messages(per), {"retention.ms": -1}, -(-ROWS // DISTINCT))
 
-    def holds(self, tmp, place, name, algo):
+    def holds(self, tmp, place, name, algo, grows=0.01):
         job = jobs.Job(tmp, place, name, "rows", 'input: {format: avro, schema: rows.avsc, '
                        f'label: label, features: ["x[28]"]}}\n{algo}', OFTEN)
         t, early, most, seen, now = job.train(), 0, 0, 0, 1
@@ -82,8 +91,8 @@ class Memory(unittest.TestCase):
               f"MB up to row {ROWS} ({most / early - 1:+.2%}); declared {declared} MB "
               f"({most / declared:.1%} used); {t.text.splitlines()[-1].split('msg=')[1]}",
               end=" ", flush=True)
-        self.assertLessEqual(most / early, 1.01)
-        self.assertLess(abs(most / declared - 1), 0.1)
+        self.assertLessEqual(most / early, 1 + grows)
+        self.assertLess(abs(most / declared - 1), 0.05)
 
     def on_kafka(self, per):
         with jobs.Folder() as tmp, rig.Broker() as broker:
@@ -92,6 +101,15 @@ class Memory(unittest.TestCase):
             for name, algo in (("linear", LINEAR), ("larger", LARGER), ("kmeans", KMEANS)):
                 with self.subTest(name):
                     self.holds(tmp, at, f"{name}-{per}", algo)
+
+    def test_every_algorithm(self):
+        """A sample fills for as long as rows come, so it may grow up to what is declared."""
+        with jobs.Folder() as tmp, rig.Broker() as broker:
+            at = jobs.Kafka(broker)
+            self.fill(tmp, at, 64)
+            for name, algo in OTHERS.items():
+                with self.subTest(name):
+                    self.holds(tmp, at, name, algo, grows=0.05)
 
     def on_local(self, per):
         with jobs.Folder() as tmp:
