@@ -2,25 +2,34 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 /* LAPACK's own names, as OpenBLAS carries them; it counts columns first, so our lower triangle is
  * its upper one, and its eigenvectors, which are columns, are our rows. */
-void dsyevd_(const char *job, const char *triangle, const int *n, double *a, const int *lda,
-             double *w, double *work, const int *lwork, int *iwork, const int *liwork, int *info,
+void dsyevr_(const char *job, const char *range, const char *triangle, const int *n, double *a,
+             const int *lda, const double *vl, const double *vu, const int *il, const int *iu,
+             const double *abstol, int *m, double *w, double *z, const int *ldz, int *isuppz,
+             double *work, const int *lwork, int *iwork, const int *liwork, int *info, size_t,
              size_t, size_t);
+void dsyrk_(const char *triangle, const char *trans, const int *n, const int *k,
+            const double *alpha, const double *a, const int *lda, const double *beta, double *c,
+            const int *ldc, size_t, size_t);
+void dgemm_(const char *trans_a, const char *trans_b, const int *m, const int *n, const int *k,
+            const double *alpha, const double *a, const int *lda, const double *b, const int *ldb,
+            const double *beta, double *c, const int *ldc, size_t, size_t);
 void dpotrf_(const char *triangle, const int *n, double *a, const int *lda, int *info, size_t);
 
 enum { N_MAX = 16384 };
 
-static uint64_t eigen_doubles(uint64_t n)
-{
-    return 1 + 6 * n + 2 * n * n;
-}
+/* dsyevr (relatively robust representations), not dsyevd: that one multiplies by dgemm without
+ * transposition, which OpenBLAS 0.3.21 does by kernels that call malloc where matrices are small.
+ * Its scratch: the vectors, doubles, integers. */
+enum { EIGEN_DOUBLES = 38, EIGEN_INTS = 12 };
 
 uint64_t lapack_eigen_work(uint32_t n)
 {
     CHECK(n <= N_MAX);
-    return eigen_doubles(n) + (3 + 5 * (uint64_t)n + 1) / 2;
+    return n * (uint64_t)n + (EIGEN_DOUBLES + EIGEN_INTS / 2) * (uint64_t)n;
 }
 
 static void turn(double *v, uint32_t n)
@@ -34,20 +43,11 @@ static void turn(double *v, uint32_t n)
     v[at] = fabs(v[at]);
 }
 
-static void exchange(double *a, double *b, uint32_t n)
-{
-    for (uint32_t j = 0; j < n; j++) {
-        double t = a[j];
-
-        a[j] = b[j];
-        b[j] = t;
-    }
-}
-
 enum st lapack_eigen(uint32_t n, double *a, double *value, double *work, struct err *e)
 {
-    const int size = (int)n, lwork = (int)eigen_doubles(n), liwork = 3 + 5 * (int)n;
-    int info = 0;
+    const int size = (int)n, lwork = EIGEN_DOUBLES * (int)n, liwork = 10 * (int)n, none = 0;
+    double *vector = work, *doubles = vector + (size_t)n * n, any = 0;
+    int *support = (int *)(doubles + lwork), *ints = support + 2 * (size_t)n, info = 0, found = 0;
 
     CHECK(n <= N_MAX);
     if (!n)
@@ -56,17 +56,20 @@ enum st lapack_eigen(uint32_t n, double *a, double *value, double *work, struct 
         for (uint32_t j = 0; j <= i; j++)
             if (!isfinite(a[(size_t)i * n + j]))
                 return fail(e, ST_FATAL, "element %u, %u of a matrix is not finite", i, j);
-    dsyevd_("V", "U", &size, a, &size, value, work, &lwork, (int *)(work + lwork), &liwork, &info,
-            1, 1);
+    dsyevr_("V", "A", "U", &size, a, &size, &any, &any, &none, &none, &any, &found, value, vector,
+            &size, support, doubles, &lwork, ints, &liwork, &info, 1, 1, 1);
     CHECK(info >= 0);
-    if (info)
+    if (info || found != size)
         return fail(e, ST_FATAL, "the eigenvalues of a %u by %u matrix did not converge", n, n);
-    for (uint32_t i = 0; i < n / 2; i++) { /* LAPACK has the least first */
-        exchange(a + (size_t)i * n, a + (size_t)(n - 1 - i) * n, n);
-        exchange(value + i, value + (n - 1 - i), 1);
-    }
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) { /* LAPACK has the least first */
+        memcpy(a + (size_t)i * n, vector + (size_t)(n - 1 - i) * n, n * sizeof *a);
         turn(a + (size_t)i * n, n);
+    }
+    for (uint32_t i = 0; i < n / 2; i++) {
+        any = value[i];
+        value[i] = value[n - 1 - i];
+        value[n - 1 - i] = any;
+    }
     return ST_OK;
 }
 
@@ -101,4 +104,25 @@ void lapack_solve(uint32_t n, const double *l, uint32_t cols, double *b)
             for (uint32_t c = 0; c < cols; c++)
                 b[(size_t)j * cols + c] -= l[(size_t)i * n + j] * b[(size_t)i * cols + c];
     }
+}
+
+void lapack_gram(uint32_t n, uint32_t d, const double *s, double *g, uint32_t ldg)
+{
+    const int size = (int)n, width = (int)d, ld = (int)ldg;
+    const double one = 1, zero = 0;
+
+    CHECK(n <= N_MAX && d && d <= INT32_MAX && ldg >= n && ldg <= INT32_MAX);
+    if (n)
+        dsyrk_("U", "T", &size, &width, &one, s, &width, &zero, g, &ld, 1, 1);
+}
+
+void lapack_multiply(uint32_t m, uint32_t n, uint32_t d, const double *a, const double *b,
+                     uint32_t ldb, double *c)
+{
+    const int rows = (int)m, inner = (int)n, cols = (int)d, sb = (int)ldb;
+    const double one = 1, zero = 0;
+
+    CHECK(m <= N_MAX && n && n <= N_MAX && d && d <= ldb && ldb <= INT32_MAX);
+    if (m)
+        dgemm_("N", "T", &cols, &rows, &inner, &one, b, &sb, a, &rows, &zero, c, &cols, 1, 1);
 }

@@ -25,4 +25,10 @@ MUST enum st lapack_cholesky(uint32_t n, double *a, struct err *e);
 /* Solves L L' x = b for columns of b[n, cols], in place; l from lapack_cholesky(). */
 void lapack_solve(uint32_t n, const double *l, uint32_t cols, double *b);
 
+/* Products in f64, of a sketch's rows: g[n, n], row stride ldg, becomes the lower triangle of s s',
+ * s[n, d]; c[m, d] becomes a' b, a[n, m], b[n, d] with row stride ldb. */
+void lapack_gram(uint32_t n, uint32_t d, const double *s, double *g, uint32_t ldg);
+void lapack_multiply(uint32_t m, uint32_t n, uint32_t d, const double *a, const double *b,
+                     uint32_t ldb, double *c);
+
 #endif
