@@ -204,6 +204,20 @@ static const struct subject subjects[] = {
      .d = 1,
      .coarser = true,
      .adds_rows = true},
+    {.name = "pca exact", .a = &algo_pca, OPTIONS("method=exact"), .d = 28, .adds_rows = true},
+    {.name = "pca exact, one column", .a = &algo_pca, .d = 1, .adds_rows = true},
+    {.name = "pca sketch",
+     .a = &algo_pca,
+     OPTIONS("method=frequent_directions", "components=4", "extra_components=3"),
+     .d = 28},
+    {.name = "pca sketch, wider than its rows",
+     .a = &algo_pca,
+     OPTIONS("method=frequent_directions"),
+     .d = 700},
+    {.name = "pca sketch, one column",
+     .a = &algo_pca,
+     OPTIONS("method=frequent_directions", "extra_components=1"),
+     .d = 1},
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 

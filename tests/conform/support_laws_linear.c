@@ -78,7 +78,8 @@ static void repeat_first(struct lab *to, const struct lab *from, uint64_t number
 
         memcpy((float *)w->in[0].x + (size_t)i * f->ld, f->x + (size_t)k * f->ld,
                f->ld * sizeof(float));
-        ((float *)w->y)[i] = r->y[k];
+        if (r->ny)
+            ((float *)w->y)[i] = r->y[k];
         ((float *)w->weight)[i] = k ? r->weight[k] : 1;
         ((uint64_t *)w->rid)[i] = r->rid[k];
     }

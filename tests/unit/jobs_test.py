@@ -101,6 +101,13 @@ class Jobs(unittest.TestCase):
                              "--metrics")
         self.assertLess(float(re.search(r"^rmse (.*)$", text, re.M)[1]), 53)
 
+    def test_pca(self):
+        self.train("pca")
+        show = self.millrace("model", "show", *self.job, *self.places)
+        captured = float(re.search(r"^ *captured +(.*)$", show, re.M)[1])
+        kinds, noise = 0.9 * 80 ** 2, 64 ** 2 / 12  # variance of a pixel between, within kinds
+        self.assertAlmostEqual(captured, kinds / (kinds + noise), delta=0.02)
+
 
 if __name__ == "__main__":
     unittest.main()
