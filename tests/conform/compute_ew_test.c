@@ -94,6 +94,36 @@ static void want_axpby(struct values *e)
     e->v[0] = (double)prm[0] * e->v[0] + (double)prm[1] * e->v[1];
 }
 
+static void want_mul(struct values *e)
+{
+    e->v[2] = e->v[0] * e->v[1];
+}
+
+static void want_nonzero(struct values *e)
+{
+    e->v[1] = e->v[0] != 0;
+}
+
+static void want_group_mul(struct values *e)
+{
+    e->v[2] = e->v[0] * e->v[1];
+}
+
+static void want_fm_pairs(struct values *e) /* v[1] is a sum of squares, v[2] a sum */
+{
+    e->v[0] += (e->v[1] - e->v[2]) / 2;
+}
+
+static void want_fm_grad(struct values *e)
+{
+    e->v[0] += e->v[1] * (e->v[2] * e->v[3] - e->v[4]);
+}
+
+static void want_shrink(struct values *e)
+{
+    e->v[0] += e->v[1] * e->v[2] * e->v[3];
+}
+
 static void want_sgd(struct values *e)
 {
     double w = e->v[0], lr = e->v[2];
@@ -121,7 +151,9 @@ static void want_ftrl(struct values *e)
 }
 
 /* Operands in order: the kind as in kernels.def, and what is put in: n any number, p positive, b 0
- * or 1, c a class, O nothing. Capitals are written by the kernel. */
+ * or 1, c a class, O nothing; of an A operand g the number of the column's group, s and q the sum
+ * and the sum of squares of a group, where CLASSES columns are one. Capitals are written by the
+ * kernel. */
 static const struct kernel {
     const char *name;
     enum ew_id id;
@@ -140,6 +172,12 @@ static const struct kernel {
     {"square_distance", EW_square_distance, "FRF", "npO", want_square_distance},
     {"mean_step", EW_mean_step, "FFRR", "NNpp", want_mean_step},
     {"axpby", EW_axpby, "FF", "Nn", want_axpby},
+    {"mul", EW_mul, "FFF", "nnO", want_mul},
+    {"nonzero", EW_nonzero, "FF", "nO", want_nonzero},
+    {"group_mul", EW_group_mul, "FAF", "ngO", want_group_mul},
+    {"fm_pairs", EW_fm_pairs, "FAA", "Nqs", want_fm_pairs},
+    {"fm_grad", EW_fm_grad, "FFRCA", "Nnppg", want_fm_grad},
+    {"shrink", EW_shrink, "FFRC", "Nnpp", want_shrink},
     {"sgd", EW_sgd, "FFCCC", "Nnppp", want_sgd},
     {"adagrad", EW_adagrad, "FFFCCC", "NPnppp", want_adagrad},
     {"ftrl", EW_ftrl, "FFFFCCC", "NPNnppp", want_ftrl},
@@ -159,6 +197,9 @@ static float value(const struct kernel *k, int op, uint64_t i)
     switch (k->values[op]) {
     case 'n':
     case 'N':
+    case 'g':
+    case 's':
+    case 'q':
         return number(stream, i) * 4.0f;
     case 'p':
     case 'P':
@@ -177,7 +218,7 @@ static void run_ew(struct rig *g, const struct shape4 *s, struct result *out)
 {
     const struct kernel *k = &kernels[s->variant / 2];
     uint32_t pad = s->variant % 2 * 3, size[2] = {s->r, s->c};
-    float p[2] = {strchr(k->values, 'c') ? (float)CLASSES : prm[0], prm[1]};
+    float p[2] = {strpbrk(k->values, "cgsq") ? (float)CLASSES : prm[0], prm[1]};
     struct arg a[8] = {{NULL, 0}};
     struct mat m[8];
 
@@ -204,6 +245,24 @@ static void run_ew(struct rig *g, const struct shape4 *s, struct result *out)
             take_mat(g, m[op], out);
 }
 
+/* Of whole rows of c * CLASSES columns, what element j of row i has to do with. */
+static double whole_row(const struct kernel *k, int op, uint32_t c, uint32_t i, uint32_t j)
+{
+    const uint64_t at = (uint64_t)i * c * CLASSES;
+    double sum = 0;
+
+    if (k->values[op] == 'g')
+        return (double)value(k, op, at + j / CLASSES);
+    if (k->values[op] == 'n')
+        return (double)value(k, op, at + (uint64_t)j * CLASSES + (uint64_t)value(k, 2, i));
+    for (uint64_t f = 0; f < CLASSES; f++) {
+        double v = (double)value(k, op, at + (uint64_t)j * CLASSES + f);
+
+        sum += k->values[op] == 'q' ? v * v : v;
+    }
+    return sum;
+}
+
 static void element(const struct kernel *k, const struct shape4 *s, uint32_t i, uint32_t j,
                     struct values *e)
 {
@@ -211,9 +270,7 @@ static void element(const struct kernel *k, const struct shape4 *s, uint32_t i, 
     for (int op = 0; k->kinds[op]; op++) {
         uint64_t at = k->kinds[op] == 'R' ? i : k->kinds[op] == 'C' ? j : (uint64_t)i * s->c + j;
 
-        if (k->kinds[op] == 'A')
-            at = ((uint64_t)i * s->c + j) * CLASSES + (uint64_t)value(k, 2, i);
-        e->v[op] = (double)value(k, op, at);
+        e->v[op] = k->kinds[op] == 'A' ? whole_row(k, op, s->c, i, j) : (double)value(k, op, at);
     }
     k->want(e);
 }

@@ -108,6 +108,24 @@ class Jobs(unittest.TestCase):
         kinds, noise = 0.9 * 80 ** 2, 64 ** 2 / 12  # variance of a pixel between, within kinds
         self.assertAlmostEqual(captured, kinds / (kinds + noise), delta=0.02)
 
+    def test_fm(self):
+        taste = random.Random(3)
+        users, films = ([[taste.gauss(0, 1) for _ in range(2)] for _ in range(n)]
+                        for n in (50, 80))
+        for topic, rows in (("ratings", 20000), ("ratings-test", 1000)):
+            with open(self.path(topic), "w", encoding="utf-8") as f:
+                for _ in range(rows):
+                    u, i = taste.randrange(50), taste.randrange(80)
+                    stars = 3 + sum(a * b for a, b in zip(users[u], films[i]))
+                    f.write(f"{stars:.2f} {u + 1}:1 {i + 944}:1\n")
+            self.millrace("load", "-b", self.broker, "-t", topic, "--format", "libsvm", "--as",
+                          "lines", self.path(topic))
+        job = (os.path.join(JOBS, "fm.yaml"), "-b", self.broker)
+        self.millrace("train", *job, "--set", "state_dir=" + self.path("fm.state"), "--until-end",
+                      "-q")
+        score = self.millrace("score", *job, "-t", "ratings-test", "--until-end", "--metrics")
+        self.assertLess(float(re.search(r"^rmse (.*)$", score, re.M)[1]), 0.3)
+
 
 if __name__ == "__main__":
     unittest.main()
