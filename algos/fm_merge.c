@@ -17,7 +17,7 @@
 
 enum { PURPOSE_FACTORS = 0x666d }; /* of random numbers */
 
-static const float start_count = 1e-20f;
+static const double start_count = 1e-20;
 
 /* A feature whose sums are below it, in today's weights, is forgotten. */
 #define FORGOTTEN 1e-30
@@ -223,9 +223,11 @@ static void take(uint64_t n, double times, const double *from, float *to)
 /* A row that this slot has not seen is now one that is not to be drawn. */
 static void put_taken(const struct ctx *x, struct tensors *s, uint64_t j, struct fm_row k)
 {
+    const float n = (float)(start_count / s->t[FM_HEAD].f64[HEAD_KEPT]);
+
     fm_row_put(x, s, j, k);
     if (count_of(x, s, j) == 0)
-        put(x, s, FM_COUNT, j, &start_count);
+        put(x, s, FM_COUNT, j, &n);
 }
 
 enum st fm_rebase(const struct ctx *x, struct tensors *s, const struct tensors *view)
