@@ -248,6 +248,16 @@ static const struct subject subjects[] = {
      .d = 60,
      .sparse = true,
      .diverges = true},
+    {.name = "knn", .a = &algo_knn, OPTIONS("sample=40", "k=3"), .d = 28, .classes = 3},
+    {.name = "knn, a number, projected",
+     .a = &algo_knn,
+     OPTIONS("sample=5000", "k=7", "project=5"),
+     .d = 17},
+    {.name = "knn, one row, one column",
+     .a = &algo_knn,
+     OPTIONS("sample=1", "k=1"),
+     .d = 1,
+     .classes = 2},
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 

@@ -126,6 +126,11 @@ class Jobs(unittest.TestCase):
         score = self.millrace("score", *job, "-t", "ratings-test", "--until-end", "--metrics")
         self.assertLess(float(re.search(r"^rmse (.*)$", score, re.M)[1]), 0.3)
 
+    def test_knn(self):
+        self.train("knn")
+        accuracy = float(re.search(r"^accuracy (.*)$", self.score(), re.M)[1])
+        self.assertGreater(accuracy, 0.99)
+
 
 if __name__ == "__main__":
     unittest.main()

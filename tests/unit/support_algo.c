@@ -151,6 +151,7 @@ void rig_rows(struct rig *k, const struct table *t, uint32_t from, uint32_t n, u
         rows_sparse(k, t, from, n, f);
     else
         f->x = t->x + (size_t)from * t->d;
+    r->decay = 1;
     r->host = r;
 }
 
