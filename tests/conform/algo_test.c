@@ -258,6 +258,15 @@ static const struct subject subjects[] = {
      OPTIONS("sample=1", "k=1"),
      .d = 1,
      .classes = 2},
+    {.name = "rcf", .a = &algo_rcf, OPTIONS("num_trees=5", "num_samples_per_tree=16"), .d = 17},
+    {.name = "rcf, shingled, few rows",
+     .a = &algo_rcf,
+     OPTIONS("num_trees=30", "num_samples_per_tree=64", "shingle=4"),
+     .d = 3},
+    {.name = "rcf, one tree of two points",
+     .a = &algo_rcf,
+     OPTIONS("num_trees=1", "num_samples_per_tree=2"),
+     .d = 1},
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
