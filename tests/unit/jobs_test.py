@@ -131,6 +131,11 @@ class Jobs(unittest.TestCase):
         accuracy = float(re.search(r"^accuracy (.*)$", self.score(), re.M)[1])
         self.assertGreater(accuracy, 0.99)
 
+    def test_rcf(self):
+        self.train("rcf")
+        share = float(re.search(r"^loss (.*)$", self.score(), re.M)[1])  # of anomalies, here
+        self.assertLess(share, 0.03)
+
 
 if __name__ == "__main__":
     unittest.main()
