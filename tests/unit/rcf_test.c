@@ -108,6 +108,27 @@ static void two_points_score_as_the_formula_says(void **state)
     table_free(&t);
 }
 
+/* No float lies between them: the cut is at the lower one, which is below it. */
+static void neighbouring_floats_are_told_apart(void **state)
+{
+    struct table t = table(2, 1);
+    struct rcf_opts o = forest(1, 2);
+    struct grown g;
+
+    (void)state;
+    o.standardize = false;
+    t.x[0] = 0, t.x[1] = 0x1p-149f;
+    for (int i = 0; i < 2; i++) {
+        grow(&g, o, &t, 2);
+        for (uint32_t q = 0; q < 2; q++)
+            near(score(&g, t.x + q, NULL), (1 - 1.0 / 4) / (1 + log2(2)) * log2(3));
+        fell(&g);
+        t.x[0] = -0x1p-149f;
+        t.x[1] = 0;
+    }
+    table_free(&t);
+}
+
 static void equal_points_are_one_leaf(void **state)
 {
     struct table t = table(8, 3);
@@ -474,6 +495,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_points_score_as_the_formula_says),
+        cmocka_unit_test(neighbouring_floats_are_told_apart),
         cmocka_unit_test(equal_points_are_one_leaf),
         cmocka_unit_test(many_copies_are_usual_and_a_single_row_is_not),
         cmocka_unit_test(one_row_makes_a_forest),

@@ -242,10 +242,10 @@ static int by_key(const void *a, const void *b)
 
 static void the_union_of_slots_is_the_sample_of_all_rows(void **state)
 {
-    enum { KEPT = 50, ALL = 3 + 40 + 700 };
-    static const uint32_t rows[] = {3, 40, 700}, batch[] = {1, 32, 100};
-    struct known all[ALL];
-    struct table t = table(700);
+    enum { KEPT = 1000, ALL = 3 + 400 + 20000 };
+    static const uint32_t rows[] = {3, 400, 20000}, batch[] = {1, 32, 100};
+    struct known *all = calloc(ALL, sizeof *all);
+    struct table t = table(20000);
     struct tensors s[3], view, *slots[3];
     struct rcf_opts o;
     uint32_t n = 0;
@@ -279,6 +279,7 @@ static void the_union_of_slots_is_the_sample_of_all_rows(void **state)
         rig_free(&k, &s[p]);
     rig_close(&k);
     table_free(&t);
+    free(all);
 }
 
 static void rows_seen_again_change_nothing(void **state)
