@@ -136,6 +136,15 @@ void kll_merge(const struct kll_by *by, struct kll s, struct kll other)
     add(by, s, (struct lists){other.item, other.size});
 }
 
+uint64_t kll_count(struct kll s)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t h = 0; h < KLL_LEVELS; h++)
+        sum += (uint64_t)s.size[h] << h;
+    return sum;
+}
+
 uint32_t kll_read(struct kll s, float *value, double *upto)
 {
     const float *at[KLL_LEVELS], *p = s.item;

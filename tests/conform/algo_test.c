@@ -267,6 +267,12 @@ static const struct subject subjects[] = {
      .a = &algo_rcf,
      OPTIONS("num_trees=1", "num_samples_per_tree=2"),
      .d = 1},
+    {.name = "stats", .a = &algo_stats, .d = 19},
+    {.name = "stats, small sketches, no correlation",
+     .a = &algo_stats,
+     OPTIONS("correlation=false", "quantile_k=8", "distinct_bits=4", "top=1"),
+     .d = 5},
+    {.name = "stats, one column", .a = &algo_stats, OPTIONS("correlation=true", "top=50"), .d = 1},
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 

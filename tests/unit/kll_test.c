@@ -55,15 +55,6 @@ static void feed(struct sketch *q, const float *x, uint32_t n, uint32_t batch)
     }
 }
 
-static uint64_t count(struct kll s)
-{
-    uint64_t sum = 0;
-
-    for (uint32_t h = 0; h < KLL_LEVELS; h++)
-        sum += (uint64_t)s.size[h] << h;
-    return sum;
-}
-
 /* The largest error of a rank, as a share: between what is read and what is true, over all values
  * kept. Of equal values any rank in their range is right. */
 static double rank_error(struct sketch *q, const float *sorted, uint32_t n)
@@ -197,10 +188,10 @@ static void no_value_is_lost_in_merges_of_any_lengths(void **unused)
         part = sketch(8, (uint64_t)i);
         order(x, lengths[i], i % 6);
         feed(&part, x, lengths[i], 1024);
-        assert_true(count(part.s) == lengths[i]);
+        assert_true(kll_count(part.s) == lengths[i]);
         kll_merge(&all.by, all.s, part.s);
         n += lengths[i];
-        assert_true(count(all.s) == n);
+        assert_true(kll_count(all.s) == n);
         drop(&part);
     }
     drop(&all);
