@@ -1,5 +1,5 @@
-/* heavy.h: the most frequent values of a stream, mergeable (Misra, Gries, Finding repeated elements,
- * 1982; merged as in Agarwal et al., Mergeable summaries, PODS 2012).
+/* heavy.h: the most frequent values of a stream, mergeable (Misra, Gries, Finding repeated
+ * elements, 1982; merged as in Agarwal et al., Mergeable summaries, PODS 2012).
  *
  * `top` values with counts. Where more come together, the (top + 1)-th largest count is taken off
  * all of them, and those left with nothing go. What was taken off is summed in `off`: the true

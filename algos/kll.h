@@ -28,13 +28,13 @@
 
 enum { KLL_LEVELS = 40 /* 2^40 k values */, KLL_BUFFERS = 5 };
 
-struct kll { /* all zero: empty */
-    float *item;    /* [kll_capacity(k)], level 0 first, each level ascending; zero behind the last */
-    uint32_t *size; /* [KLL_LEVELS] values of each level */
+struct kll {     /* all zero: empty */
+    float *item; /* [kll_capacity(k)], level 0 first, each level ascending; zero behind the last */
+    uint32_t *size;  /* [KLL_LEVELS] values of each level */
     uint64_t *coins; /* [1] compactions so far */
 };
 
-struct kll_by { /* how sketches of one k are changed */
+struct kll_by {         /* how sketches of one k are changed */
     uint32_t k, column; /* column: counts coins apart from those of others under the same key */
     struct philox_key key;
     float *scratch; /* [KLL_BUFFERS, room] */

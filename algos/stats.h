@@ -58,10 +58,10 @@ enum {
     STM_SHARE,    /* f32[Q] the shares that quantile is of */
     STM_QUANTILE, /* f32[D, Q] */
     STM_DISTINCT,
-    STM_TOP_VALUE, /* f32[D, H] */
-    STM_TOP_COUNT, /* f64[D, H] */
-    STM_TOP_ERROR, /* f64[D] */
-    STM_HISTOGRAM, /* f64[D, N] */
+    STM_TOP_VALUE,  /* f32[D, H] */
+    STM_TOP_COUNT,  /* f64[D, H] */
+    STM_TOP_ERROR,  /* f64[D] */
+    STM_HISTOGRAM,  /* f64[D, N] */
     STM_CORRELATION /* f64[D, D], with correlation */
 };
 

@@ -7,7 +7,8 @@ static const char *const auto_names[] = {"auto", NULL};
 static const char *const correlation_names[] = {"auto", "true", "false", NULL};
 
 #define AT(field) offsetof(struct stats_opts, field), sizeof(uint32_t)
-#define AT_DERIVE(field) offsetof(struct stats_derive, field), sizeof(((struct stats_derive *)0)->field)
+#define AT_DERIVE(field)                                                                           \
+    offsetof(struct stats_derive, field), sizeof(((struct stats_derive *)0)->field)
 
 const struct opt stats_options[] = {
     {"correlation", OPT_ENUM, AT(correlation), "auto", 0, 0, correlation_names,

@@ -78,8 +78,8 @@ void pair_merge(double *a, const double *b)
     a[PAIR_PRODUCT] += b[PAIR_PRODUCT] + di * dj * both;
 }
 
-struct sums { /* over rows where i is there; all but n have w in them */
-    double *n, *z, *z2, *zz; /* [D, D] */
+struct sums {                    /* over rows where i is there; all but n have w in them */
+    double *n, *z, *z2, *zz;     /* [D, D] */
     double *all_z, *all_z2, all; /* [D] over rows with nothing missing, and their weight */
     double *row, *row2, *there;  /* [D] of one row: w z, w z^2, w; 0 where it is missing */
     uint32_t d;
@@ -93,7 +93,7 @@ static struct sums sums_of(const struct ctx *x, uint32_t d)
 
     memset(all, 0, x->work->t[SW_ALL].bytes);
     memset(sum, 0, x->work->t[SW_SUM].bytes);
-    return (struct sums){sum, sum + square, sum + 2 * square, sum + 3 * square, all,   all + d,
+    return (struct sums){sum, sum + square, sum + 2 * square, sum + 3 * square, all, all + d,
                          0,   row,          row + d,          row + 2 * d,      d};
 }
 

@@ -198,8 +198,8 @@ enum st stats_derive(const struct ctx *x, const struct tensors *view, const void
         model->t[STM_ZEROS].f64[j] = count[COUNT_ZEROS];
         model->t[STM_MIN].f32[j] = view->t[ST_RANGE].f32[2 * (size_t)j];
         model->t[STM_MAX].f32[j] = view->t[ST_RANGE].f32[2 * (size_t)j + 1];
-        distinct = hll_estimate(view->t[ST_REG].u8 + ((size_t)j << o->distinct_bits),
-                                o->distinct_bits);
+        distinct =
+            hll_estimate(view->t[ST_REG].u8 + ((size_t)j << o->distinct_bits), o->distinct_bits);
         model->t[STM_DISTINCT].f64[j] = distinct < count[COUNT_ROWS] ? distinct : count[COUNT_ROWS];
         read_moments(view, model, j);
         read_sketch(x, &l, view, model, j);

@@ -169,7 +169,8 @@ static void few_values_are_kept_as_they_are(void **unused)
     assert_int_equal(n, 500);
     assert_int_equal(*q.s.coins, 0);
     assert_memory_equal(value, x, sizeof x);
-    assert_true(kll_quantile(value, upto, n, 0) == x[0] && kll_quantile(value, upto, n, 1) == x[499]);
+    assert_true(kll_quantile(value, upto, n, 0) == x[0] &&
+                kll_quantile(value, upto, n, 1) == x[499]);
     assert_true(kll_quantile(value, upto, n, 0.5) == x[249]); /* 250 of 500 are at most so large */
     assert_true(kll_rank(value, upto, n, x[99]) == 100 && kll_rank(value, upto, n, -1) == 0);
     drop(&q);

@@ -144,7 +144,6 @@ void rig_rows(struct rig *k, const struct table *t, uint32_t from, uint32_t n, u
         k->fold_at[q] = r->train * q / r->folds;
     for (uint32_t i = 0; i < n; i++)
         k->rid[i] = (uint64_t)(from + i) << 16;
-    r->decay = 1;
     r->rid = k->rid;
     f->d = f->ld = t->d;
     if (t->ptr)
