@@ -56,6 +56,8 @@ struct input {
     char class_name[CLASS_NAMES_MAX]
                    [CLASS_NAME_BYTES]; /* label values, class 0 first; none: numbers 0, 1, ... */
     uint32_t classes;
+    bool missing; /* the algorithm takes features without a value (ALGO_MISSING), as NaN: not a key
+                     of the file. False: such a record is bad */
 };
 
 struct every { /* a trigger: whichever comes first; both 0: never */

@@ -9,6 +9,31 @@
 
 static enum st put_value(struct avro_compiler *c, struct avro_node *n, const struct avro_field *f);
 
+/* ---- what is not there ---- */
+
+static enum st put_missing(struct avro_compiler *c, const struct avro_role *role)
+{
+    c->covered++;
+    avro_note(c, 101, role->column, role->width);
+    return avro_put_op(c, OP_MISSING, role->column, role->width);
+}
+
+/* May the roles [first, first + n) of `sorted` all be missing? */
+static bool may_miss(const struct avro_compiler *c, uint32_t first, uint32_t n)
+{
+    for (uint32_t i = 0; c->in->missing && i < n; i++)
+        if (c->role[c->sorted[first + i]].sink != SINK_COLUMN)
+            return false;
+    return c->in->missing;
+}
+
+static enum st put_all_missing(struct avro_compiler *c, uint32_t first, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        TRY(put_missing(c, &c->role[c->sorted[first + i]]));
+    return ST_OK;
+}
+
 /* ---- unions ---- */
 
 /* A branch has to give all roles that lie at or below the union; else it is a reason to refuse the
@@ -16,7 +41,7 @@ static enum st put_value(struct avro_compiler *c, struct avro_node *n, const str
 static enum st put_union(struct avro_compiler *c, struct avro_node *n, const struct avro_field *f)
 {
     const struct avro_role *role = avro_role_at(c, c->path);
-    uint32_t from = c->plan->ops, before = c->covered, first, jump;
+    uint32_t from = c->plan->ops, before = c->covered, first = 0, jump;
     uint32_t need = role ? 1 : avro_roles_below(c, c->path, &first);
 
     avro_note(c, AVRO_K_UNION, n->n, need);
@@ -29,7 +54,10 @@ static enum st put_union(struct avro_compiler *c, struct avro_node *n, const str
         TRY(put_value(c, n->field[i].type, f));
         if (!c->measuring && c->covered - before < need) {
             c->plan->ops = start; /* what it has asked for meanwhile (jumps, bodies) does no harm */
-            TRY(avro_put_op(c, OP_FAIL, BAD_MISSING, 0));
+            if (n->field[i].type->kind == AVRO_K_NULL && may_miss(c, first, need))
+                TRY(put_all_missing(c, first, need));
+            else
+                TRY(avro_put_op(c, OP_FAIL, BAD_MISSING, 0));
         }
         TRY(avro_put_op(c, OP_JUMP, 0, 0));
     }
@@ -54,6 +82,8 @@ static enum st put_null(struct avro_compiler *c, const struct avro_role *role,
 
     if (role->sink == SINK_LABEL)
         return put_fail(c, BAD_LABEL);
+    if (role->sink == SINK_COLUMN && c->in->missing)
+        return put_missing(c, role);
     if (!f || !f->has_default || role->array ||
         (role->sink != SINK_COLUMN && role->sink != SINK_WEIGHT && role->sink != SINK_TIME))
         return put_fail(c, BAD_MISSING);
@@ -95,6 +125,8 @@ static enum st put_item(struct avro_compiler *c, struct avro_node *n, uint32_t c
         avro_last_op(c)->kind = (uint8_t)n->kind;
         return ST_OK;
     }
+    if (n->kind == AVRO_K_NULL && c->in->missing)
+        return avro_put_op(c, OP_MISSING, column, 1);
     if (n->kind == AVRO_K_NULL)
         return avro_put_op(c, OP_FAIL, BAD_MISSING, 0);
     CHECK(n->kind == AVRO_K_UNION);
@@ -243,10 +275,16 @@ static enum st put_key(struct avro_compiler *c, struct avro_node *value, const c
 
 static enum st put_map(struct avro_compiler *c, struct avro_node *n, uint32_t keys, uint32_t first)
 {
-    uint32_t at = c->plan->ops, prefix = c->path_bytes + 1;
+    uint32_t at, prefix = c->path_bytes + 1, before = c->covered;
+    bool absent = !c->measuring && may_miss(c, first, keys);
 
     avro_note(c, AVRO_K_MAP, keys, 0);
+    if (absent)
+        TRY(put_all_missing(c, first, keys));
+    c->covered = before;
+    at = c->plan->ops;
     TRY(avro_put_op(c, OP_MAP, c->plan->keys, keys));
+    avro_last_op(c)->kind = absent;
     TRY(avro_put_skip(c, n->field[0].type));
     TRY(avro_put_op(c, OP_END, 0, 0));
     for (uint32_t i = 0; i < keys; i++) {
@@ -418,6 +456,7 @@ enum st avro_compile_plan(struct avro_compiler *c, struct avro_plan *plan, struc
     plan->width = c->columns;
     plan->sparse = c->sparse;
     plan->labelled = c->labelled;
+    plan->missing = c->in->missing;
     avro_check_plan(plan);
     out->shape = block_shape_of(c->columns, c->sparse);
     out->shape.ny = c->labelled;

@@ -328,6 +328,7 @@ static void check_columns(const struct avro_plan *p, const struct avro_op *op)
     switch (op->code) {
     case OP_FLOATS:
     case OP_DOUBLES:
+    case OP_MISSING:
     case OP_PACKED:
     case OP_FLOAT_ARRAY:
     case OP_ARRAY:

@@ -37,8 +37,10 @@ enum bad avro_not_finite(struct run *r, const float *x, uint32_t n)
 {
     uint32_t i = 0;
 
-    while (i < n && isfinite(x[i]))
+    while (i < n && (isfinite(x[i]) || (isnan(x[i]) && r->plan->missing)))
         i++;
+    if (i == n)
+        return BAD_NONE;
     r->got = x + i - r->x;
     r->value = x[i];
     return BAD_NONFINITE;

@@ -28,10 +28,12 @@ enum avro_code {
     OP_DOUBLES,     /* b doubles */
     OP_COLUMN,      /* one value of `kind` to column a; b: symbols of an enum */
     OP_CONSTANT,    /* number[b], to column a or another sink: the default of a null */
+    OP_MISSING,     /* columns a, a + 1, ..., b of them, have no value */
     OP_PACKED,      /* bytes that are b little-endian floats */
     OP_FLOAT_ARRAY, /* array of b floats */
     OP_ARRAY,       /* array of b values to columns a, a + 1, ...: body and c as for ROWS */
-    OP_MAP,         /* the keys [a, a + b) of `key`; body: of other keys, and c as for ROWS */
+    OP_MAP,         /* the keys [a, a + b) of `key`; body: of other keys, and c as for ROWS; kind 1:
+                       keys may be absent */
     OP_INDICES,     /* array of `kind`: sparse columns */
     OP_VALUES,      /* array of `kind`: their values */
     /* elsewhere: `sink` says where */
@@ -82,6 +84,7 @@ struct avro_plan {
     uint32_t ops;
     bool rows; /* an array of rows; else a message is one row */
     bool sparse, labelled;
+    bool missing;   /* NaN in a column is a value that is not there, else it is bad */
     uint32_t width; /* columns in all */
     uint32_t *jump, jumps;
     struct avro_key *key;

@@ -150,6 +150,16 @@ static enum bad put_constant(struct run *r, const struct avro_op *op)
     }
 }
 
+static enum bad put_missing(struct run *r, const struct avro_op *op)
+{
+    float *x = r->x + op->a + r->base;
+
+    DCHECK(r->x && op->a + op->b + r->base <= r->b->s.d);
+    for (uint32_t i = 0; i < op->b; i++)
+        x[i] = NAN;
+    return BAD_NONE;
+}
+
 /* A block whose size the writer gave is jumped over; items of a fixed size are, too. */
 static enum bad skip_items(struct run *r, const struct avro_op *op, uint32_t pc, uint64_t *count)
 {
@@ -232,7 +242,7 @@ static enum bad read_entry(struct run *r, const struct avro_op *op, uint32_t pc,
     return avro_run(r, hit->body);
 }
 
-/* Every declared key has to be there once. */
+/* Every declared key has to be there once, or, where it may be absent, at most once. */
 static enum bad read_map(struct run *r, const struct avro_op *op, uint32_t pc)
 {
     uint32_t found = 0;
@@ -253,7 +263,7 @@ static enum bad read_map(struct run *r, const struct avro_op *op, uint32_t pc)
         if (bad)
             return bad;
     }
-    if (found == op->b)
+    if (found == op->b || op->kind)
         return BAD_NONE;
     for (r->key = &r->plan->key[op->a]; r->key->seen == r->plan->serial;)
         r->key++;
@@ -314,6 +324,8 @@ enum bad avro_run_rare(struct run *r, const struct avro_op *op, uint32_t body)
         return read_rows(r, body);
     case OP_CONSTANT:
         return put_constant(r, op);
+    case OP_MISSING:
+        return put_missing(r, op);
     case OP_PACKED:
         return read_packed(r, op);
     case OP_ARRAY:

@@ -40,8 +40,9 @@ enum bad avro_run_rare(struct run *r, const struct avro_op *op, uint32_t body);
 
 /* The message has fewer bytes than are needed: cut off, or a length that no message can have. */
 enum bad avro_too_short(struct run *r, uint64_t needed);
-enum bad avro_read_varint(struct run *r, uint64_t *v);               /* of any length */
-enum bad avro_not_finite(struct run *r, const float *x, uint32_t n); /* got: which column it is */
+enum bad avro_read_varint(struct run *r, uint64_t *v); /* of any length */
+/* Some are not: got says which column; or those may be missing, and none is infinite. */
+enum bad avro_not_finite(struct run *r, const float *x, uint32_t n);
 
 static inline uint64_t left(const struct run *r)
 {
@@ -203,7 +204,9 @@ static inline enum bad put_column(struct run *r, uint32_t column, double v)
     DCHECK(r->x && column + r->base < r->b->s.d);
     *x = (float)v;
     r->got = column + r->base;
-    return fabsf(*x) < INFINITY ? BAD_NONE : BAD_NONFINITE;
+    if (fabsf(*x) < INFINITY)
+        return BAD_NONE;
+    return isnan(*x) && r->plan->missing ? BAD_NONE : BAD_NONFINITE;
 }
 
 /* Copies n floats and says whether all are finite: an exponent of all ones carries into the sign
@@ -229,8 +232,12 @@ static inline enum bad read_floats(struct run *r, uint32_t column, uint32_t n)
     DCHECK(r->x && column + n <= r->b->s.d);
     if (left(r) / sizeof *x < n)
         return avro_too_short(r, n * sizeof *x);
-    if (!copy_floats(x, r->p, n))
-        return avro_not_finite(r, x, n);
+    if (!copy_floats(x, r->p, n)) {
+        enum bad bad = avro_not_finite(r, x, n);
+
+        if (bad)
+            return bad;
+    }
     r->p += n * sizeof *x;
     return BAD_NONE;
 }

@@ -300,6 +300,7 @@ struct job *cli_job(const char *file, const struct texts *set, const struct brok
         free(j);
         return NULL;
     }
+    j->input.missing = algo_find(j->algo)->flags & ALGO_MISSING;
     *code = CLI_DONE;
     return j;
 }

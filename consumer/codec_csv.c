@@ -2,7 +2,8 @@
  * delimiter, and a field may stand in quotes ("" inside is one quote), where delimiters and line
  * ends are text. There is no header line: names come from input.columns, or are f0, f1, ... Blank
  * lines are skipped; blanks round an unquoted number are ignored.
- * An empty field is a missing value. */
+ * An empty field is a missing value; as a feature, where the algorithm takes those, so are the
+ * words NA, N/A, NaN, null, None and ?, in any case. */
 #include "consumer/codec.h"
 
 #include "config/base/bytes.h"
@@ -37,6 +38,7 @@ struct csv {
     uint32_t *field_of; /* [columns] */
     uint32_t columns;
     uint8_t delimiter;
+    bool missing; /* features may be */
     uint8_t text[TEXT_BYTES];
 };
 
@@ -220,6 +222,7 @@ static enum st csv_open(void *self, const struct input *in, bool need_label, str
     bool labelled;
 
     s->delimiter = in->delimiter[0] ? (uint8_t)in->delimiter[0] : ',';
+    s->missing = in->missing;
     if (strchr("\"\r\n", s->delimiter))
         return fail(e, ST_BAD_CONFIG, "input.delimiter: a quote or a line end cannot be one");
     if (need_label && !in->label[0])
@@ -344,10 +347,26 @@ static enum bad put_rest(struct csv *s, const struct csv_line *l, uint32_t f, st
     return BAD_NONE;
 }
 
+static bool says_missing(struct csv_text t)
+{
+    static const char *const word[] = {"", "?", "na", "n/a", "nan", "null", "none"};
+
+    for (size_t k = 0; k < sizeof word / sizeof *word; k++)
+        if (t.n == strlen(word[k]) && !strncasecmp((const char *)t.p, word[k], t.n))
+            return true;
+    return false;
+}
+
 static enum bad put_feature(const struct csv *s, const struct csv_line *l, uint32_t f,
                             struct csv_text t, float *x)
 {
     t = csv_trim(t);
+    if (!t.escaped && number_f32(t.p, t.n, x) && isfinite(*x))
+        return BAD_NONE;
+    if (s->missing && says_missing(t)) {
+        *x = NAN;
+        return BAD_NONE;
+    }
     if (!t.n)
         return bad_field(s, l, f, BAD_MISSING, "no value", t);
     if (t.escaped || !number_f32(t.p, t.n, x))

@@ -15,6 +15,7 @@ struct subject {
     uint32_t zeros;     /* so many zero bytes are a sample, which settles the framing */
     uint32_t format, width;
     const char *label, *features, *classes, *key, *time, *weight;
+    bool missing; /* features may be */
 };
 
 static const struct subject subjects[] = {
@@ -67,6 +68,14 @@ static const struct subject subjects[] = {
      .time = "f2"},
     {.format = FORMAT_LIBSVM, .width = 20},
     {.format = FORMAT_LIBSVM, .width = 1000, .classes = "-1 +1"},
+    {"{'type':'record','name':'R','fields':[{'name':'f','type':['null','float']},"
+     "{'name':'d','type':'double'},{'name':'p','type':'bytes'},"
+     "{'name':'a','type':['null',{'type':'array','items':['null','int','double']}]},"
+     "{'name':'m','type':{'type':'map','values':['null','double']}},"
+     "{'name':'u','type':['null',{'type':'record','name':'U','fields':["
+     "{'name':'x','type':'float'},{'name':'y','type':'float'}]}]}]}",
+     .zeros = 13, .width = 2, .features = "f d p a m.a m.b u.y u.x", .missing = true},
+    {.format = FORMAT_CSV, .width = 3, .label = "f0", .missing = true},
 };
 
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
@@ -75,6 +84,7 @@ struct opened {
     const struct codec *codec;
     void *self;
     struct block b;
+    bool missing; /* a column may be NaN */
 };
 
 static void set(char *to, const char *text)
@@ -116,6 +126,7 @@ static void open_subject(const struct subject *s, struct opened *o)
     CHECK(in && out);
     in->format = s->format;
     in->width = s->width;
+    in->missing = o->missing = s->missing;
     set(in->label, s->label);
     set(in->key, s->key);
     set(in->time, s->time);
@@ -171,11 +182,13 @@ static uint64_t hash_rows(const struct block *b, uint32_t from, uint32_t to)
     return hash64(b->ts_ms + from, (to - from) * 8, h);
 }
 
-static void check_row(const struct block *b, uint32_t row)
+static void check_row(const struct block *b, uint32_t row, bool missing)
 {
-    for (uint32_t c = 0; b->x && c < b->s.ld; c++)
-        CHECK(c < b->s.d ? isfinite(b->x[(size_t)row * b->s.ld + c])
-                         : b->x[(size_t)row * b->s.ld + c] == 0);
+    for (uint32_t c = 0; b->x && c < b->s.ld; c++) {
+        float v = b->x[(size_t)row * b->s.ld + c];
+
+        CHECK(c < b->s.d ? isfinite(v) || (missing && isnan(v)) : v == 0);
+    }
     for (uint32_t q = b->ptr ? b->ptr[row] : 0; b->ptr && q < b->ptr[row + 1]; q++) {
         CHECK(isfinite(b->val[q]) && b->col[q] < b->s.d);
         CHECK(q == b->ptr[row] || b->col[q] > b->col[q - 1]);
@@ -206,7 +219,7 @@ static enum bad decode(struct opened *o, const uint8_t *data, size_t size, uint8
     CHECK(bad != BAD_FULL || before);
     CHECK(bad == BAD_NONE || bad == BAD_FULL || memchr(detail, 0, sizeof detail));
     for (uint32_t i = before; i < b->n; i++)
-        check_row(b, i);
+        check_row(b, i, o->missing);
     *result = hash_rows(b, before, b->n) + (uint64_t)bad;
     b->n = before;
     CHECK(hash_rows(b, from, before) == rows);

@@ -425,6 +425,62 @@ static void key_and_time_come_from_fields_or_from_the_record(void **state)
     assert_true(f->b.key[0] == hash64("key", 3, 0) && f->b.ts_ms[0] == 1234);
 }
 
+static void missing_is(const struct fixture *f, uint32_t row, const char *want)
+{
+    for (uint32_t c = 0; c < f->b.s.d; c++) {
+        float v = f->b.x[(size_t)row * f->b.s.ld + c];
+
+        assert_true(want[c] == '-' ? isnan(v) : v == (float)(want[c] - '0'));
+    }
+}
+
+/* Where the algorithm takes missing features: nulls, whatever their default; NaN; keys that are not
+ * in a map; null arrays, items and records. Never infinity, nor a label or weight. */
+static void features_may_be_missing(void **state)
+{
+    struct fixture *f = *state;
+
+    av_fields(f, "{\"name\":\"a\",\"type\":[\"null\",\"float\"],\"default\":null},"
+                 "{\"name\":\"b\",\"type\":[\"double\",\"null\"],\"default\":5},"
+                 "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"double\"}},"
+                 "{\"name\":\"v\",\"type\":[\"null\",{\"type\":\"array\",\"items\":"
+                 "[\"null\",\"int\"]}]},"
+                 "{\"name\":\"r\",\"type\":[\"null\",{\"type\":\"record\",\"name\":\"P\","
+                 "\"fields\":[{\"name\":\"x\",\"type\":\"float\"},{\"name\":\"y\",\"type\":"
+                 "\"float\"}]}]},"
+                 "{\"name\":\"w\",\"type\":[\"float\",\"null\"]}");
+    av_feature(f, "a", 0), av_feature(f, "b", 0), av_feature(f, "m.k", 0), av_feature(f, "v", 2);
+    av_feature(f, "r.x", 0), av_feature(f, "r.y", 0);
+    av_set(f->in.weight, "w");
+    f->in.missing = true;
+    av_ready(f);
+    av_long(f, 1), av_float(f, 1), av_long(f, 0), av_double(f, 2); /* all there */
+    av_long(f, 1), av_text(f, "k"), av_double(f, 3), av_long(f, 0);
+    av_long(f, 1), av_long(f, 2), av_long(f, 1), av_long(f, 4), av_long(f, 1), av_long(f, 5);
+    av_long(f, 0), av_long(f, 1), av_float(f, 6), av_float(f, 7), av_long(f, 0), av_float(f, 1);
+    assert_int_equal(av_decode(f), BAD_NONE);
+    missing_is(f, 0, "1234567");
+    av_long(f, 0), av_long(f, 1), av_long(f, 0), av_long(f, 0), av_long(f, 0); /* nothing is */
+    av_long(f, 0), av_float(f, 1);
+    assert_int_equal(av_decode(f), BAD_NONE);
+    missing_is(f, 1, "-------");
+    av_long(f, 1), av_float(f, NAN), av_long(f, 0), av_double(f, NAN); /* NaN; an item; a key */
+    av_long(f, 1), av_text(f, "q"), av_double(f, 3), av_long(f, 0);
+    av_long(f, 1), av_long(f, 2), av_long(f, 0), av_long(f, 1), av_long(f, 5), av_long(f, 0);
+    av_long(f, 1), av_float(f, 6), av_float(f, NAN), av_long(f, 0), av_float(f, 1);
+    assert_int_equal(av_decode(f), BAD_NONE);
+    missing_is(f, 2, "----56-");
+
+    av_long(f, 1), av_float(f, INFINITY);
+    assert_int_equal(av_decode(f), BAD_NONFINITE);
+    av_long(f, 0), av_long(f, 1), av_long(f, 0), av_long(f, 0), av_long(f, 0), av_long(f, 1);
+    assert_int_equal(av_decode(f), BAD_MISSING);
+    assert_string_equal(f->detail, "row 0, field w: no value");
+    av_long(f, 0), av_long(f, 1), av_long(f, 0), av_long(f, 0), av_long(f, 0), av_long(f, 0);
+    av_float(f, NAN);
+    assert_int_equal(av_decode(f), BAD_NONFINITE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +488,7 @@ int main(void)
         AVRO_TEST(features_are_taken_in_the_order_of_the_job),
         AVRO_TEST(nulls_take_the_default_or_are_missing),
         AVRO_TEST(a_null_record_is_missing),
+        AVRO_TEST(features_may_be_missing),
         AVRO_TEST(labels_may_be_symbols_or_text),
         AVRO_TEST(numeric_labels_obey_the_limit),
         AVRO_TEST(not_finite_is_found_wherever_it_stands),

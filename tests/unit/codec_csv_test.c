@@ -218,6 +218,33 @@ static void wrong_names_are_refused_with_the_nearest(void **state)
                      ST_BAD_CONFIG);
 }
 
+/* Where the algorithm takes missing features: words for them, and nothing else that is no number.
+ */
+static void missing_features_have_words(void **state)
+{
+    static const char *const bad[] = {"1,x,3", "1,inf,3", "1,n a,3", "1,1e39,3", ",1,2", "nan,1,2"};
+    struct fixture *f = *state;
+
+    f->in.width = 3;
+    f->in.missing = true;
+    memcpy(f->in.weight, "f0", 3);
+    ready(f, false, NULL);
+    assert_int_equal(decode(f, "1,, 2\n1,NA, n/a \n1,NaN,Null\n1,?,\"none\"\n1,3,\"\"\n"),
+                     BAD_NONE);
+    assert_int_equal(f->b.n, 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        const float *x = f->b.x + (size_t)i * f->b.s.ld;
+
+        assert_true(i == 4 ? x[0] == 3 : isnan(x[0]));
+        assert_true(i == 0 ? x[1] == 2 : isnan(x[1]));
+        assert_true(x[2] == 0);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) /* the weight has to be there */
+        assert_int_equal(decode(f, bad[i]), i < 1 || i == 2 ? BAD_VALUE
+                                            : i == 4        ? BAD_MISSING
+                                                            : BAD_NONFINITE);
+}
+
 static void the_fingerprint_is_of_the_mapping(void **state)
 {
     struct fixture *f = *state;
@@ -248,6 +275,7 @@ int main(void)
         CSV_TEST(bad_lines_have_reasons_and_leave_the_block),
         CSV_TEST(a_full_block_is_not_a_bad_record),
         CSV_TEST(wrong_names_are_refused_with_the_nearest),
+        CSV_TEST(missing_features_have_words),
         CSV_TEST(the_fingerprint_is_of_the_mapping),
     };
 

@@ -344,10 +344,12 @@ static void what_has_no_meaning_is_zero(void **state)
             assert_true(model.t[STM_MIN].f32[1] == 0.1f && model.t[STM_MAX].f32[1] == 0.1f);
             near(model.t[STM_MEAN].f64[1], (double)0.1f, 1e-15);
             assert_true(model.t[STM_HISTOGRAM].f64[2 * v.bins - 1] == n);
-            assert_true(model.t[STM_TOP_COUNT].f64[10] == n && model.t[STM_TOP_VALUE].f32[10] == 0.1f);
+            assert_true(model.t[STM_TOP_COUNT].f64[10] == n &&
+                        model.t[STM_TOP_VALUE].f32[10] == 0.1f);
         }
         if (n > 1)
-            assert_true(model.t[STM_DEVIATION].f64[3] > 2e38 && model.t[STM_CORRELATION].f64[10] == 1);
+            assert_true(model.t[STM_DEVIATION].f64[3] > 2e38 &&
+                        model.t[STM_CORRELATION].f64[10] == 1);
         if (n > 1) {
             memcpy(t.x, ((float[]){5, 0.1f, 4, 0, NAN, 0.2f, 1e8f, NAN, 1, 0, -1, 0}), 48);
             t.n = 3;
