@@ -172,7 +172,8 @@ static void measure(const struct stats *l, const struct tensors *model, struct m
     for (uint32_t j = 0; j < l->d; j++) {
         missing += model->t[STM_MISSING].f64[j];
         all += model->t[STM_MISSING].f64[j] + model->t[STM_COUNT].f64[j];
-        constant += model->t[STM_MIN].f32[j] == model->t[STM_MAX].f32[j];
+        constant +=
+            model->t[STM_COUNT].f64[j] > 0 && model->t[STM_MIN].f32[j] == model->t[STM_MAX].f32[j];
     }
     m->m[0] = (struct measure){"columns", l->d, false};
     m->m[1] = (struct measure){"constant_columns", constant, true};

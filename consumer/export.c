@@ -3,6 +3,7 @@
 #include "config/base/bytes.h"
 #include "config/base/json.h"
 #include "consumer/gz.h"
+#include "consumer/report.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -209,16 +210,26 @@ static void export_json(const struct model *m, FILE *f)
 
 enum st model_write(struct model *m, const char *path, enum export_form form, struct err *e)
 {
-    FILE *out = *path ? fopen(path, "wb") : stdout;
     struct model_bytes b = {0};
+    struct report r;
+    FILE *out;
     enum st st;
 
+    if (form == EXPORT_HTML && !report_of(m, &r))
+        return fail(e, ST_BAD_CONFIG,
+                    "html is the report of algorithm stats, this model is of %s: export it as "
+                    "json, npz or safetensors",
+                    m->algo);
+    out = *path ? fopen(path, "wb") : stdout;
     if (!out)
         return fail(e, ST_BAD_CONFIG, "%s cannot be written: %s", path, strerror(errno));
     if (form == EXPORT_NPZ) {
         st = export_npz(m, out, e);
     } else if (form == EXPORT_JSON) {
         export_json(m, out);
+        st = ST_OK;
+    } else if (form == EXPORT_HTML) {
+        report_html(&r, out);
         st = ST_OK;
     } else {
         st = model_encode(m, &b, e);

@@ -11,14 +11,15 @@ enum export_form {
                     APPNOTE 4.4) */
     EXPORT_JSON, /* one object: metadata, measures, ranges, tensors as nested arrays with 9 (f32) or
                     17 digits */
-    EXPORT_SAFETENSORS /* the model's body as it lies in the topic */
+    EXPORT_SAFETENSORS, /* the model's body as it lies in the topic */
+    EXPORT_HTML         /* a page for people (report.h), of a model of stats alone */
 };
 
-/* Into the file at path ("": stdout). */
+/* Into the file at path ("": stdout). ST_BAD_CONFIG: it cannot be written, or has no such form. */
 MUST enum st model_write(struct model *m, const char *path, enum export_form form, struct err *e);
 
 /* Metadata, measures, ranges, tensors in figures, and the heaviest features of a coefficient matrix
- * "w". */
+ * "w", or the table of a model of stats. */
 void model_show(const struct model *m, FILE *f);
 
 /* A line for each tensor, and for each measure that differs. Returns how many of them are not the

@@ -1,5 +1,6 @@
 /* model_show.c: a model as text for people. */
 #include "consumer/export.h"
+#include "consumer/report.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -116,6 +117,7 @@ static void show_heaviest(const struct model *m, FILE *f)
 
 void model_show(const struct model *m, FILE *f)
 {
+    struct report r;
     char t[32];
 
     fprintf(f,
@@ -150,4 +152,6 @@ void model_show(const struct model *m, FILE *f)
     for (uint32_t i = 0; i < m->tensors.n; i++)
         show_tensor(&m->tensors.t[i], f);
     show_heaviest(m, f);
+    if (report_of(m, &r))
+        report_text(&r, f);
 }

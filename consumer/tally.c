@@ -48,8 +48,9 @@ void tally_add(struct tally *t, const float *out, uint32_t width, float y, float
 
     CHECK(width);
     t->rows++;
-    if (t->out == OUT_NONE ||
-        t->out == OUT_LOSS_ONLY) { /* the last column is a distance, the loss its square */
+    if (t->out == OUT_NONE)
+        return;
+    if (t->out == OUT_LOSS_ONLY) { /* the last column is a distance, the loss its square */
         t->weight += w;
         t->loss += w * (double)out[width - 1] * (double)out[width - 1];
         return;

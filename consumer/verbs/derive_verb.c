@@ -19,7 +19,7 @@ struct derive_flags {
     uint32_t to;
 };
 
-static const char *const forms[] = {"npz", "json", "safetensors", NULL};
+static const char *const forms[] = {"npz", "json", "safetensors", "html", NULL};
 
 static const struct flag derive_flag[] = {
     BROKER_FLAGS(struct derive_flags, broker),
