@@ -13,11 +13,11 @@ struct report { /* borrows from the model; d columns, q quantiles, h frequent va
     const struct model *m;
     uint32_t d, q, h, n;
     const double *count, *missing, *zeros, *mean, *deviation, *skewness, *kurtosis, *distinct,
-        *top_error; /* [d] */
-    const float *min, *max, *share; /* [d], [d], [q] */
-    const float *quantile, *top_value;    /* [d, q], [d, h] */
+        *top_error;                      /* [d] */
+    const float *min, *max, *share;      /* [d], [d], [q] */
+    const float *quantile, *top_value;   /* [d, q], [d, h] */
     const double *top_count, *histogram; /* [d, h], [d, n] */
-    const double *correlation;            /* [d, d], or NULL: not kept */
+    const double *correlation;           /* [d, d], or NULL: not kept */
 };
 
 /* False: the model is of another algorithm, or not as stats makes it. */

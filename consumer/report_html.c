@@ -209,7 +209,7 @@ static void put_row(const struct report *r, uint32_t j, FILE *f)
     fputs("</td><td>", f);
     put_count(r->distinct[j], f);
     fprintf(f,
-            "</td><td>%.6g</td><td>%.6g</td><td>%.6g</td><td>%.6g</td><td>%.5g</td><td>%.4g</td>"
+            "</td><td>%.7g</td><td>%.7g</td><td>%.7g</td><td>%.7g</td><td>%.5g</td><td>%.4g</td>"
             "<td>%.4g</td>",
             (double)r->min[j], (double)r->quantile[(size_t)j * r->q + report_nearest(r, 0.5)],
             (double)r->max[j], r->mean[j], r->deviation[j], r->skewness[j], r->kurtosis[j]);
@@ -261,8 +261,7 @@ static void put_heat(const struct report *r, FILE *f)
     for (uint32_t i = 0; i < r->d; i++) {
         fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", left - 6, (int)i * CELL + 12);
         put_name(r, i, f);
-        fprintf(f,
-                "</text><text text-anchor=\"end\" transform=\"translate(%d %d) rotate(-60)\">",
+        fprintf(f, "</text><text text-anchor=\"end\" transform=\"translate(%d %d) rotate(-60)\">",
                 left + (int)i * CELL + 12, side + 8);
         put_name(r, i, f);
         fputs("</text>", f);
@@ -308,7 +307,7 @@ static void put_correlation(const struct report *r, FILE *f)
     if (r->d <= HEAT_MAX)
         put_heat(r, f);
     else
-        fprintf(f, "<p>%u columns are too many for a picture: the matrix is in the JSON export.</p>\n",
+        fprintf(f, "<p>%u columns are too many for a picture: the JSON export has all.</p>\n",
                 r->d);
     put_pairs(r, f);
 }
@@ -370,10 +369,11 @@ void report_html(const struct report *r, FILE *f)
     put_head(r, f);
     put_table(r, f);
     put_correlation(r, f);
-    fputs("<h2>How to read it</h2><p>Rows, missing, zeros, min, max, mean, deviation, skewness and "
-          "kurtosis (0 for a normal distribution) are exact but for rounding; the deviation divides "
-          "by the weight of the rows. Quantiles and histograms come from a KLL sketch, distinct "
-          "values from HyperLogLog, frequent ones from a Misra-Gries summary: their errors are "
-          "those of the job's options. Values are float32.</p></body></html>\n",
-          f);
+    fputs(
+        "<h2>How to read it</h2><p>Rows, missing, zeros, min, max, mean, deviation, skewness and "
+        "kurtosis (0 for a normal distribution) are exact but for rounding; the deviation divides "
+        "by the weight of the rows. Quantiles and histograms come from a KLL sketch, distinct "
+        "values from HyperLogLog, frequent ones from a Misra-Gries summary: their errors are "
+        "those of the job's options. Values are float32.</p></body></html>\n",
+        f);
 }

@@ -136,6 +136,18 @@ class Jobs(unittest.TestCase):
         share = float(re.search(r"^loss (.*)$", self.score(), re.M)[1])  # of anomalies, here
         self.assertLess(share, 0.03)
 
+    def test_stats(self):
+        self.train("stats")
+        shown = self.millrace("model", "show", *self.job, *self.places)
+        columns = shown.split("\ncolumns\n")[1].splitlines()[1:]
+        names = ["label"] + [f"pixels[{i}]" for i in range(SIDE * SIDE)]
+        self.assertEqual([line.split()[:3] for line in columns[:len(names)]],
+                         [[name, str(ROWS), "-"] for name in names])
+        lines = self.millrace("score", *self.job, *self.places, "-t", "images-test",
+                              "--until-end").splitlines()
+        self.assertEqual(lines[0], "partition,offset,missing,outside,tail")
+        self.assertEqual({line.split(",")[2] for line in lines[1:]}, {"0"})
+
 
 if __name__ == "__main__":
     unittest.main()
