@@ -162,6 +162,7 @@ extern const uint32_t algo_count;
 const struct algo *algo_find(const char *name); /* NULL: none of that name */
 MUST enum st algos_check(struct err *e);
 
-extern const struct algo algo_linear, algo_kmeans, algo_least_squares, algo_pca, algo_fm, algo_knn, algo_rcf, algo_stats;
+extern const struct algo algo_linear, algo_kmeans, algo_least_squares, algo_pca, algo_fm, algo_knn,
+    algo_rcf, algo_stats;
 
 #endif

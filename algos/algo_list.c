@@ -3,7 +3,9 @@
 #include <string.h>
 
 /* One line an algorithm, in the order of the README's table; NULL ends the list. */
-const struct algo *const algo_list[] = {&algo_linear, &algo_kmeans, &algo_least_squares, &algo_pca, &algo_fm, &algo_knn, &algo_rcf, &algo_stats, NULL};
+const struct algo *const algo_list[] = {&algo_linear, &algo_kmeans, &algo_least_squares,
+                                        &algo_pca,    &algo_fm,     &algo_knn,
+                                        &algo_rcf,    &algo_stats,  NULL};
 const uint32_t algo_count = sizeof algo_list / sizeof *algo_list - 1;
 
 const struct algo *algo_find(const char *name)

@@ -184,7 +184,7 @@ static void learn_column(const struct ctx *x, const struct stats *l, struct tens
     x->work->t[SW_PIVOT].f64[j] = 0;
     if (!m)
         return;
-    moments_of(value, x->work->t[SW_BY].f64, m, moments);
+    stats_moments(value, x->work->t[SW_BY].f64, m, moments);
     x->work->t[SW_PIVOT].f64[j] = moments[MOMENT_MEAN];
     moments_merge(s->t[ST_MOMENT].f64 + (size_t)j * MOMENT_N, moments);
     distinct = runs(x, m);

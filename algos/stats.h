@@ -116,7 +116,7 @@ struct heavy stats_heavy(const struct tensors *s, uint32_t j, uint32_t top);
 /* Adds the moments b to a. */
 void moments_merge(double *a, const double *b);
 /* Moments of n values with weights about their own mean. */
-void moments_of(const float *v, const double *w, uint32_t n, double *m);
+void stats_moments(const float *v, const double *w, uint32_t n, double *m);
 void pair_merge(double *a, const double *b);
 /* Adds the n rows in SW_KEEP to the pairs; SW_PIVOT has a value amid each column's. */
 void pairs_add(const struct ctx *x, struct tensors *s, const struct feat *f, uint32_t n);

@@ -32,7 +32,7 @@ void moments_merge(double *a, const double *b)
 }
 
 /* Sums about the mean as it comes out of f64; then what it is off by is taken out of them. */
-void moments_of(const float *v, const double *w, uint32_t n, double *m)
+void stats_moments(const float *v, const double *w, uint32_t n, double *m)
 {
     double sum = 0, weight = 0, pivot, s1 = 0, s2 = 0, s3 = 0, s4 = 0, off;
 
