@@ -34,9 +34,10 @@
  * weight no model (ST_AGAIN).
  *
  * Scores while learning come from coefficients of their own: when a sixteenth of the weight has
- * come since the last time, they take some sweeps of coordinate descent, without penalty, from
- * where they are. Plain C, so the same on every machine. They trail the model where features are
- * nearly the same, so the prequential loss is an upper estimate; cv_mse is exact.
+ * come since the last time, they take some sweeps of coordinate descent from where they are, with
+ * l2 = D / W, lest the first rows be learned by heart; and what they say is brought into the range
+ * of the labels seen. Plain C, so the same on every machine. They trail the model, so the
+ * prequential loss is a loose estimate; cv_mse is exact.
  *
  * State. sums: 4 F C^2 bytes, C = D + 2. Cost a row: C^2 flops in f64, and D to score it.
  * Merge: sums are added; the folds stay apart, so cross-validation is exact over partitions too.
@@ -77,15 +78,16 @@ static void evaluate(const struct ctx *x, const struct ls *l, const struct tenso
                      const struct rows *r, struct eval *e)
 {
     float *z = x->work->t[WORK_OUT].f32, *loss = z + l->m.batch;
-    const bool made = s->t[LS_HEAD].f64[HEAD_MADE] > 0;
+    const double *head = s->t[LS_HEAD].f64;
+    const float least = (float)head[HEAD_LEAST], most = (float)head[HEAD_MOST];
 
-    memset(z, 0, r->n * sizeof *z);
-    if (made)
-        score_rows(r->host, s->t[LS_W].f64, l->d, z);
+    score_rows(r->host, s->t[LS_W].f64, l->d, z);
     for (uint32_t i = 0; i < r->n; i++) {
-        float d = z[i] - r->host->y[i];
+        float d;
 
-        loss[i] = made ? 0.5f * d * d : LOSS_NONE;
+        z[i] = z[i] < least ? least : z[i] > most ? most : z[i];
+        d = z[i] - r->host->y[i];
+        loss[i] = head[HEAD_MADE] > 0 ? 0.5f * d * d : LOSS_NONE;
     }
     x->c->put(x->cs, e->z, z, r->n * sizeof *z);
     x->c->put(x->cs, e->loss, loss, r->n * sizeof *loss);
@@ -113,6 +115,20 @@ static void follow(const struct ctx *x, const struct ls *l, struct tensors *s)
     head[HEAD_MADE] = 1;
 }
 
+/* Row i is learned: returns its weight. */
+static double note(const struct rows *host, uint32_t i, double *head)
+{
+    const double y = (double)host->y[i], weight = (double)host->weight[i];
+    const bool first = !(head[HEAD_WEIGHT] > 0) && !(head[HEAD_SINCE] > 0);
+
+    if (!(weight > 0))
+        return 0;
+    head[HEAD_LEAST] = first || y < head[HEAD_LEAST] ? y : head[HEAD_LEAST];
+    head[HEAD_MOST] = first || y > head[HEAD_MOST] ? y : head[HEAD_MOST];
+    head[HEAD_SINCE] += weight;
+    return weight;
+}
+
 static enum st least_squares_update(const struct ctx *x, struct tensors *s, const struct rows *r,
                                     struct eval *e)
 {
@@ -128,9 +144,8 @@ static enum st least_squares_update(const struct ctx *x, struct tensors *s, cons
         return ST_OK;
     moments_add(x, &l.m, s, LS_SUMS, WORK_MOMENTS, r);
     for (uint32_t i = 0; i < r->train; i++)
-        learned += (double)r->host->weight[i];
+        learned += note(r->host, i, head);
     head[HEAD_WEIGHT] = head[HEAD_WEIGHT] * r->decay + learned;
-    head[HEAD_SINCE] += learned;
     follow(x, &l, s);
     return ST_OK;
 }

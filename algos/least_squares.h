@@ -28,6 +28,8 @@ enum {
     HEAD_WEIGHT, /* of all rows learned, as they count now */
     HEAD_SINCE,  /* of those learned since W was made */
     HEAD_MADE,   /* 1: there is a W */
+    HEAD_LEAST,  /* label learned; 0 as long as there is no W, */
+    HEAD_MOST,   /* and the greatest */
     HEAD_N
 };
 
@@ -68,8 +70,8 @@ MUST enum st least_squares_declare(struct decl *d, enum part p, const struct sha
 
 /* least_squares_fit.c */
 
-/* Some sweeps of coordinate descent from w[D + 1] towards the least squares of the sums of one
- * triangle: the same w to the bit on every machine, and never worse than before. */
+/* Some sweeps of coordinate descent from w[D + 1] towards the ridge regression of the sums of one
+ * triangle with l2 = D / W: the same w to the bit on every machine. */
 void ls_improve(const struct ctx *x, const struct ls *l, const double *sum, double *w);
 MUST enum st least_squares_derive(const struct ctx *x, const struct tensors *view,
                                   const void *derive_opts, struct tensors *model,

@@ -240,7 +240,7 @@ void ls_improve(const struct ctx *x, const struct ls *l, const double *sum, doub
 
     CHECK(c.weight > 0);
     q = equations(x, l, &c);
-    load(&q, &c, 0);
+    load(&q, &c, l->d / c.weight);
     for (uint32_t i = 0; i < q.n; i++)
         q.b[i] = w[q.at[i]] * c.unit[q.at[i]] / c.unit[l->d];
     descend(&q, 0, SWEEPS_IMPROVE);

@@ -121,8 +121,9 @@ enum st least_squares_declare(struct decl *d, enum part p, const struct shape *s
     const struct tdecl own[] = {
         TENSOR(LS_W, "w", "coefficients that score rows before they are learned; last: intercept",
                DT_F64, LAW_LOCAL, T_HOST, l.d + 1, 0),
-        TENSOR(LS_HEAD, "head", "weight learned; that since w was made; 1 if there is one", DT_F64,
-               LAW_LOCAL, T_HOST, HEAD_N, 0)};
+        TENSOR(LS_HEAD, "head",
+               "weight learned; that since w was made; 1 if there is one; least, greatest label",
+               DT_F64, LAW_LOCAL, T_HOST, HEAD_N, 0)};
     const struct tdecl model[] = {
         TENSOR(LS_MODEL_W, "w", "coefficients by feature; the last one is the intercept", DT_F64, 0,
                0, l.d + 1, 0),

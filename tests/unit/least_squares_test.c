@@ -657,6 +657,38 @@ static void scores_while_learning_come_near_those_of_the_model(void **state)
     table_free(&t);
 }
 
+/* Columns that are nearly always nearly 0, and then are not, as the edge of a picture: the noise
+ * that they fit in the first rows must not be multiplied. */
+static void the_first_rows_are_not_learned_by_heart(void **state)
+{
+    double sum = 0, square = 0, all = 0;
+    float loss[BATCH];
+    struct table t;
+    struct lab b;
+
+    (void)state;
+    seed = 16;
+    t = table(50 * BATCH, 60, 2, 1);
+    for (uint32_t i = 0; i < t.n; i++) {
+        for (uint32_t j = 1; j < t.d; j++)
+            row(&t, i)[j] = (float)(uniform() < 0.1 ? 255 * pow(uniform(), 4) : 0);
+        t.y[i] = (float)(2 * (double)row(&t, i)[0] + noise());
+    }
+    open_lab(&b, 60, "ref");
+    for (uint32_t at = 0; at < t.n; at += BATCH) {
+        learn(&b, &b.s, &t, at, BATCH, 0, 1, loss);
+        for (uint32_t i = 0; i < BATCH && at; i++) {
+            sum += (double)t.y[at + i] / (t.n - BATCH);
+            square += pow((double)t.y[at + i], 2) / (t.n - BATCH);
+            all += (double)loss[i] / (t.n - BATCH);
+        }
+    }
+    assert_true(all < 0.35 * 0.5 * (square - sum * sum));
+    look(&b);
+    close_lab(&b);
+    table_free(&t);
+}
+
 /* ---- refusals ---- */
 
 static void what_it_cannot_learn_is_refused(void **state)
@@ -706,6 +738,7 @@ int main(void)
         cmocka_unit_test(what_is_old_counts_less),
         cmocka_unit_test(rows_held_out_or_without_weight_change_nothing),
         cmocka_unit_test(scores_while_learning_come_near_those_of_the_model),
+        cmocka_unit_test(the_first_rows_are_not_learned_by_heart),
         cmocka_unit_test(what_it_cannot_learn_is_refused),
     };
 
