@@ -129,6 +129,16 @@ static struct least_squares_derive penalty(float l2, float l1)
 
 /* ---- exactness ---- */
 
+/* The fold of row `at` of a batch of n, as rig_rows() deals them. */
+static uint32_t fold_of(uint32_t at, uint32_t n)
+{
+    uint32_t k = 0;
+
+    while (at >= n * (k + 1) / FOLDS)
+        k++;
+    return k;
+}
+
 static void a_plane_is_found_wherever_it_lies(void **state)
 {
     static const double centre[] = {0, 2000, -30000}, unit[] = {1, 5, 1000};
@@ -206,6 +216,48 @@ static void units_cost_no_digits(void **state)
     table_free(&t);
 }
 
+/* The state of whole numbers is that of integer arithmetic, fold by fold, on every back end. */
+static void sums_of_whole_numbers_are_exact(void **state)
+{
+    enum { D = 5, C = D + 2 };
+    const struct moments m = {.d = D, .targets = 1, .c = C, .folds = FOLDS, .batch = BATCH};
+    double want[FOLDS][C * (C + 1) / 2] = {{0}}, mean[C - 1], s[D * D];
+    struct table t;
+
+    (void)state;
+    seed = 17;
+    t = table(3 * BATCH + 7, D, 0, 1);
+    for (uint32_t i = 0; i < t.n; i++) {
+        uint32_t from = i / BATCH * BATCH, rows = t.n - from < BATCH ? t.n - from : BATCH;
+        double z[C] = {1}, *to = want[fold_of(i - from, rows)];
+
+        t.weight[i] = (float)(i % 4 * (i % 4)); /* whose roots are whole, too */
+        t.y[i] = (float)(int32_t)(1000 * uniform());
+        for (uint32_t j = 0; j < D; j++)
+            z[1 + j] = (double)(row(&t, i)[j] = (float)(int32_t)(10000 * uniform()));
+        z[C - 1] = (double)t.y[i];
+        for (uint32_t p = 0; p < C; p++)
+            for (uint32_t q = 0; q <= p; q++)
+                to[moments_at(p, q)] += (double)t.weight[i] * z[p] * z[q];
+    }
+    for (uint32_t c = 0; c < compute_count; c++) {
+        struct lab b;
+
+        open_lab(&b, D, compute_list[c]->name);
+        rig_pass(&b.k, &b.s, &t, 0, NULL);
+        assert_memory_equal(b.s.t[LS_SUMS].f64, want, sizeof want);
+        look(&b);
+        close_lab(&b);
+    }
+    assert_true(moments_centred(&m, want[2], D, mean, s) == want[2][0]);
+    near(mean[D], want[2][moments_at(C - 1, 0)] / want[2][0], 1e-15);
+    near(s[4 * D + 1],
+         want[2][moments_at(5, 2)] -
+             want[2][moments_at(5, 0)] * want[2][moments_at(2, 0)] / want[2][0],
+         1e-12);
+    table_free(&t);
+}
+
 /* ---- penalties ---- */
 
 static double soft(double v, double t)
@@ -256,16 +308,6 @@ static void one_feature_is_shrunk_as_the_formulas_say(void **state)
         }
     close_lab(&b);
     table_free(&t);
-}
-
-/* The fold of row `at` of a batch of n, as rig_rows() deals them. */
-static uint32_t fold_of(uint32_t at, uint32_t n)
-{
-    uint32_t k = 0;
-
-    while (at >= n * (k + 1) / FOLDS)
-        k++;
-    return k;
 }
 
 /* The same line fitted FOLDS times, row by row. */
@@ -723,6 +765,7 @@ static void what_it_cannot_learn_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums_of_whole_numbers_are_exact),
         cmocka_unit_test(a_plane_is_found_wherever_it_lies),
         cmocka_unit_test(units_cost_no_digits),
         cmocka_unit_test(one_feature_is_shrunk_as_the_formulas_say),
