@@ -39,6 +39,14 @@ static uint64_t cut(const uint64_t *n, uint32_t m, uint32_t top, uint64_t *large
     return largest[top];
 }
 
+bool heavy_intact(struct heavy h)
+{
+    for (uint32_t i = 1; i < h.top; i++)
+        if (h.n[i] && (!h.n[i - 1] || !(h.value[i - 1] < h.value[i])))
+            return false;
+    return true;
+}
+
 void heavy_add(struct heavy h, const float *with, const uint64_t *count, uint32_t m, float *value,
                uint64_t *n, uint64_t *largest)
 {

@@ -20,6 +20,9 @@ struct heavy {     /* all zero: empty */
     uint32_t top;
 };
 
+/* Are these values that heavy_add() can have left: ascending, those with a count first? */
+bool heavy_intact(struct heavy h);
+
 /* Adds `m` values, ascending and distinct, with their counts; those without count are none.
  * value[m + top], n[m + top]: scratch; largest[top + 1]: too. */
 void heavy_add(struct heavy h, const float *with, const uint64_t *count, uint32_t m, float *value,

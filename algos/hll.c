@@ -49,6 +49,15 @@ static double tau(double x)
     return z / 3;
 }
 
+bool hll_intact(const uint8_t *reg, uint32_t p)
+{
+    bool all = true;
+
+    for (uint64_t i = 0; i < (uint64_t)1 << p; i++)
+        all &= reg[i] <= 65 - p;
+    return all;
+}
+
 double hll_estimate(const uint8_t *reg, uint32_t p)
 {
     const double m = (double)((uint64_t)1 << p), alpha = 0.72134752044448170; /* 1 / (2 ln 2) */

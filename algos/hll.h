@@ -14,11 +14,13 @@
 #ifndef MILLRACE_HLL_H
 #define MILLRACE_HLL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { HLL_BITS_MIN = 4, HLL_BITS_MAX = 16 };
 
 void hll_add(uint8_t *reg, uint32_t p, float v); /* reg[2^p], zero at first */
+bool hll_intact(const uint8_t *reg, uint32_t p); /* no register beyond the hash's bits? */
 double hll_estimate(const uint8_t *reg, uint32_t p);
 
 #endif

@@ -136,6 +136,22 @@ void kll_merge(const struct kll_by *by, struct kll s, struct kll other)
     add(by, s, (struct lists){other.item, other.size});
 }
 
+bool kll_intact(uint32_t k, struct kll s)
+{
+    const uint32_t capacity = kll_capacity(k);
+    uint32_t at = 0;
+
+    for (uint32_t h = 0; h < KLL_LEVELS; h++) {
+        if (s.size[h] > capacity - at || (h + 1 == KLL_LEVELS && s.size[h]))
+            return false;
+        for (uint32_t i = 1; i < s.size[h]; i++)
+            if (s.item[at + i] < s.item[at + i - 1])
+                return false;
+        at += s.size[h];
+    }
+    return true;
+}
+
 uint64_t kll_count(struct kll s)
 {
     uint64_t sum = 0;

@@ -48,6 +48,9 @@ uint32_t kll_room(uint32_t k, uint32_t batch);
 void kll_add(const struct kll_by *by, struct kll s, const float *sorted, uint32_t n);
 void kll_merge(const struct kll_by *by, struct kll s, struct kll other);
 
+/* Are these lists that kll_add() can have left: within their memory, each ascending? */
+bool kll_intact(uint32_t k, struct kll s);
+
 uint64_t kll_count(struct kll s); /* values of the stream */
 
 /* All values in order into value[kll_capacity(k)], and into upto[] how many values of the stream

@@ -124,6 +124,18 @@ static enum st knn_fold(const struct ctx *x, struct tensors *view, const struct 
     return sample_fold(x, &l.s, view, slot);
 }
 
+static enum st knn_intact(const struct ctx *x, const struct tensors *s)
+{
+    const struct knn l = knn_of(x->shape, x->opts);
+    const float *y = s->t[SAMPLE_Y].f32;
+
+    for (uint64_t i = 0; i < s->t[SAMPLE_HEAD].u64[SAMPLE_LIVE] && l.c; i++)
+        if (!(y[i] >= 0 && y[i] < (float)l.c) || (float)(uint32_t)y[i] != y[i])
+            return fail(x->err, ST_CORRUPT, "tensor y: label %g of row %llu is not a class, 0..%u",
+                        (double)y[i], (unsigned long long)i, l.c - 1);
+    return sample_intact(x, &l.s, s);
+}
+
 static enum st knn_fold_end(const struct ctx *x, struct tensors *view)
 {
     const struct knn l = knn_of(x->shape, x->opts);
@@ -366,4 +378,5 @@ const struct algo algo_knn = {
     .score = knn_score,
     .fold = knn_fold,
     .fold_end = knn_fold_end,
+    .intact = knn_intact,
 };

@@ -271,6 +271,13 @@ static enum st rcf_score(const struct ctx *x, const struct tensors *model, const
     return ST_OK;
 }
 
+static enum st rcf_intact(const struct ctx *x, const struct tensors *s)
+{
+    const struct rcf l = rcf_of(x->shape, x->opts);
+
+    return sample_intact(x, &l.sample, s);
+}
+
 const struct algo algo_rcf = {
     .abi = MILLRACE_ABI,
     .bytes = sizeof(struct algo),
@@ -292,4 +299,5 @@ const struct algo algo_rcf = {
     .score = rcf_score,
     .fold = rcf_fold,
     .fold_end = rcf_fold_end,
+    .intact = rcf_intact,
 };

@@ -259,6 +259,21 @@ bool sample_take(struct sampler *m, uint32_t i, uint32_t *place)
     return true;
 }
 
+enum st sample_intact(const struct ctx *x, const struct sample *s, const struct tensors *state)
+{
+    const uint32_t live = (uint32_t)state->t[SAMPLE_HEAD].u64[SAMPLE_LIVE];
+    const uint32_t *heap = state->t[SAMPLE_HEAP].u32;
+    uint32_t *seen = x->work->t[SAMPLE_WORK_ORDER].u32;
+
+    CHECK(live <= s->n && x->work->t[SAMPLE_WORK_ORDER].n == s->n);
+    memset(seen, 0, s->n * sizeof *seen);
+    for (uint32_t i = 0; i < live; i++)
+        if (heap[i] >= live || seen[heap[i]]++ || (i && after(state, heap[i], heap[(i - 1) / 2])))
+            return fail(x->err, ST_CORRUPT, "tensor heap: place %u of %u, or its order, is wrong",
+                        i, live);
+    return ST_OK;
+}
+
 /* ---- view ---- */
 
 /* Places [0, n) of a slot by ascending (key, rid). */

@@ -77,6 +77,10 @@ bool sample_fresh(struct sampler *m, uint32_t i);
 /* Is row i one of the N? Then its numbers and labels belong into *place; x is touched. */
 bool sample_take(struct sampler *m, uint32_t i, uint32_t *place);
 
+/* Of a sample that was read back: ST_CORRUPT where its places are not those of its rows. */
+MUST enum st sample_intact(const struct ctx *x, const struct sample *s,
+                           const struct tensors *state);
+
 MUST enum st sample_fold(const struct ctx *x, const struct sample *s, struct tensors *view,
                          const struct slot *slot);
 void sample_fold_end(const struct ctx *x, const struct sample *s, struct tensors *view);

@@ -277,4 +277,5 @@ const struct algo algo_stats = {
     .derive = stats_derive,
     .score = stats_score,
     .fold = stats_fold,
+    .intact = stats_intact,
 };

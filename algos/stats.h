@@ -128,6 +128,7 @@ static inline bool no_spread(double w, double mean, double squares)
 
 /* stats_view.c */
 
+MUST enum st stats_intact(const struct ctx *x, const struct tensors *s);
 MUST enum st stats_fold(const struct ctx *x, struct tensors *view, const struct slot *slot);
 MUST enum st stats_derive(const struct ctx *x, const struct tensors *view, const void *derive_opts,
                           struct tensors *model, struct measures *m);

@@ -51,6 +51,26 @@ static void fold_column(const struct ctx *x, const struct stats *l, struct tenso
     *to.off += *h.off;
 }
 
+enum st stats_intact(const struct ctx *x, const struct tensors *s)
+{
+    const struct stats l = stats_of(x->shape, x->opts);
+    const struct stats_opts *o = x->opts;
+
+    for (uint32_t j = 0; j < l.d; j++) {
+        const double *m = s->t[ST_MOMENT].f64 + (size_t)j * MOMENT_N;
+
+        if (!kll_intact(o->quantile_k, stats_kll(s, j, l.c)) ||
+            !heavy_intact(stats_heavy(s, j, l.t)) ||
+            !hll_intact(s->t[ST_REG].u8 + ((size_t)j << o->distinct_bits), o->distinct_bits) ||
+            m[MOMENT_W] < 0 || m[MOMENT_2] < 0)
+            return fail(x->err, ST_CORRUPT,
+                        "column %u: its quantiles, frequent values, registers or moments are none "
+                        "that rows can have left",
+                        j);
+    }
+    return ST_OK;
+}
+
 enum st stats_fold(const struct ctx *x, struct tensors *view, const struct slot *slot)
 {
     const struct stats l = stats_of(x->shape, x->opts);
