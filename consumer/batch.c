@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, HALF_LIVES_MAX = 64 /* of a batch: what is left of the past is nothing */ };
 
 static void *take(uint8_t *base, size_t *at, size_t count, size_t bytes)
 {
@@ -252,7 +252,7 @@ bool batch_next(struct batch *t, struct rows *r)
     point(t, r);
     r->train = t->fold_at[t->conf.folds];
     if (t->conf.half_life)
-        r->decay = exp2(-(double)r->train / (double)t->conf.half_life);
+        r->decay = exp2(-fmin((double)r->train / (double)t->conf.half_life, HALF_LIVES_MAX));
     if (t->s.sparse) {
         r->in[0].uniq_n = number_columns(t, &r->in[0], r->n);
         r->in[0].uniq = t->uniq;
