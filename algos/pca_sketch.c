@@ -1,8 +1,7 @@
 /* pca_sketch.c: Frequent Directions of the rows about their mean, and the merge of such sketches.
  *
  * All of it is f64 on the host: rows that stand for a billion have to take in one more, whose
- * share float32 would round away, for ever. The pictures of MNIST (60,000 rows of 784 numbers) take
- * a core 8 L D flops each. */
+ * share float32 would round away, for ever. */
 #include "algos/pca.h"
 
 #include "algos/compute/lapack.h"

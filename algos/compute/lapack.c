@@ -6,6 +6,7 @@
 
 /* LAPACK's own names, as OpenBLAS carries them; it counts columns first, so our lower triangle is
  * its upper one, and its eigenvectors, which are columns, are our rows. */
+void openblas_set_num_threads(int n); /* of this whole process */
 void dsyevr_(const char *job, const char *range, const char *triangle, const int *n, double *a,
              const int *lda, const double *vl, const double *vu, const int *il, const int *iu,
              const double *abstol, int *m, double *w, double *z, const int *ldz, int *isuppz,
@@ -56,6 +57,7 @@ enum st lapack_eigen(uint32_t n, double *a, double *value, double *work, struct 
         for (uint32_t j = 0; j <= i; j++)
             if (!isfinite(a[(size_t)i * n + j]))
                 return fail(e, ST_FATAL, "element %u, %u of a matrix is not finite", i, j);
+    openblas_set_num_threads(1);
     dsyevr_("V", "A", "U", &size, a, &size, &any, &any, &none, &none, &any, &found, value, vector,
             &size, support, doubles, &lwork, ints, &liwork, &info, 1, 1, 1);
     CHECK(info >= 0);
@@ -81,6 +83,7 @@ enum st lapack_cholesky(uint32_t n, double *a, struct err *e)
     CHECK(n <= N_MAX);
     if (!n)
         return ST_OK;
+    openblas_set_num_threads(1);
     dpotrf_("U", &size, a, &size, &info, 1);
     CHECK(info >= 0);
     if (info)
@@ -112,6 +115,7 @@ void lapack_gram(uint32_t n, uint32_t d, const double *s, double *g, uint32_t ld
     const double one = 1, zero = 0;
 
     CHECK(n <= N_MAX && d && d <= INT32_MAX && ldg >= n && ldg <= INT32_MAX);
+    openblas_set_num_threads(1);
     if (n)
         dsyrk_("U", "T", &size, &width, &one, s, &width, &zero, g, &ld, 1, 1);
 }
@@ -123,6 +127,7 @@ void lapack_multiply(uint32_t m, uint32_t n, uint32_t d, const double *a, const 
     const double one = 1, zero = 0;
 
     CHECK(m <= N_MAX && n && n <= N_MAX && d && d <= ldb && ldb <= INT32_MAX);
+    openblas_set_num_threads(1);
     if (m)
         dgemm_("N", "T", &cols, &rows, &inner, &one, b, &sb, a, &rows, &zero, c, &cols, 1, 1);
 }

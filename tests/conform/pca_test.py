@@ -75,10 +75,10 @@ def derive(job, **options):
         return {name: z[name] for name in z.files}
 
 
-def train(job, topic, options):
+def train(job, topic, options, more=""):
     path = job + ".yaml"
     with open(path, "w", encoding="utf-8") as f:
-        f.write(JOB.format(job=job, topic=topic, options=options))
+        f.write(JOB.format(job=job, topic=topic, options=options) + more)
     begin = time.monotonic()
     run("train", path, "--until-end", "-q")
     print(f"  {job}: {time.monotonic() - begin:.1f} s")
@@ -111,6 +111,18 @@ def sketch(name, true, k):
     assert captured >= 0.98, captured
     assert abs(m["total"][0] / true.total - 1) < 1e-6
     assert abs(m["mean"] - true.mean).max() < 1e-7
+
+
+def same_bits(topic, k):
+    """Of a sketch, on either back end, however many threads LAPACK would take."""
+    digests = set()
+    for backend, threads in (("openblas", "1"), ("ref", "2")):
+        os.environ["OPENBLAS_NUM_THREADS"] = threads
+        train(f"{topic}-{backend}", topic, f"method: frequent_directions, components: {k}, "
+                                           f"extra_components: {k}", f"backend: {backend}\n")
+        digests.add(run("state", "show", "--digest", f"{topic}-{backend}.state"))
+    del os.environ["OPENBLAS_NUM_THREADS"]
+    assert len(digests) == 1, digests
 
 
 def other_models(job, true):
@@ -156,6 +168,7 @@ def check(name, folder):
     for k in (10, 50):
         sketch(name, true, k)
     if name == "fashion":  # which has no constant column
+        same_bits(name + "-test", 50)
         other_models(job, true)
         scores(job, name + "-test", data["t10k"])
 
