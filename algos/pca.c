@@ -6,18 +6,19 @@
  *
  * Exact. S follows from sums of products of all pairs of columns, which moments.h keeps; a model is
  * one eigendecomposition (LAPACK). With these sums columns can also be scaled to variance 1
- * (correlation) after the pass. State 4 D^2 bytes, cost a row D^2 flops: for D up to some
- * thousands.
+ * (correlation) after the pass. A column that varies by less than a millionth of its mean counts as
+ * constant there; a sketch has no such limit. State 4 D^2 bytes, cost a row D^2 flops: for D up to
+ * some thousands.
  *
  * Frequent Directions (Ghashami, Liberty, Phillips, Woodruff, SIAM J. Comput. 45, 2016). For more
  * columns: a matrix B of 2 L rows, with B'B nearly S. Rows are appended; when B is full it is
  * rotated to orthogonal rows (the eigenvectors U of B B', 2 L by 2 L, give U'B), and the squared
  * length of each is lowered by that of the L-th: L - 1 rows are left. Every time L directions lose
- * the same amount, so with D the sum of these amounts, for any unit vector v and any k < L
- *     0 <= v'S v - v'B'B v <= D <= (sum of all but the k greatest eigenvalues of S) / (L - k).
- * D is kept (SUM_SHRUNK). A direction of great variance loses nearly all of D, since it is among
- * the L each time: variances are reported as eigenvalues of B'B plus D ("compensated": Desai,
- * Ghashami, Phillips, TKDE 2016), at most D too much; captured_at_least is without it and certain.
+ * the same amount, so with E the sum of these amounts, for any unit vector v and any k < L
+ *     0 <= v'S v - v'B'B v <= E <= (sum of all but the k greatest eigenvalues of S) / (L - k).
+ * E is kept (SUM_SHRUNK). A direction of great variance loses nearly all of E, since it is among
+ * the L each time: variances are reported as eigenvalues of B'B plus E ("compensated": Desai,
+ * Ghashami, Phillips, TKDE 2016), at most E too much; captured_at_least is without it and certain.
  * The trace of S is summed as well, so shares of variance have a true denominator.
  *
  * The mean. S is about a mean that is not known before the end. Subtracting n m m' from a sketch
@@ -29,9 +30,10 @@
  *
  * Merge. Exact: sums add. Sketch: a slot's rows are appended to the view's and shrunk where full;
  * S of a union is S_a + S_b + n_a n_b / (n_a + n_b) (m_a - m_b)(m_a - m_b)', so its mean is
- * appended as one point of weight n_b. The bound holds for the union, with the slots' D added. A
+ * appended as one point of weight n_b. The bound holds for the union, with the slots' E added. A
  * function of the slots alone, in their order; the sketch of the union in one slot is another, as
- * near. Half-life. Exact: sums times decay. Sketch: rows times its root; weight, trace and D times
+ * near.
+ * Half-life. Exact: sums times decay. Sketch: rows times its root; weight, trace and E times
  * it.
  *
  * Sketch: state 16 L D bytes, cost a row 8 L D flops in f64 on the host, whatever the back end.
