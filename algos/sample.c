@@ -13,10 +13,11 @@
  * Half-life. A row's weight at a later time is w e^-(now - then): all keys grow by the same factor,
  * so none need be rewritten (forward decay: Cormode, Shkapenyuk, Srivastava, Xu, ICDE 2009). Kept
  * is key = log E - log w - then, in the log domain, since e^then soon leaves float64; `age` is
- * `now`. A slot's keys are aligned to its end in the view: there `age` is 0 for all partitions.
- * Seen again. Rows of a partition come by ascending rid, so a row is known if its rid is below the
- * greatest one seen: one compare, no search, and it stays true with a half-life. (A topic that was
- * created again counts its offsets from 0: its rows are new from the old end on.)
+ * `now`. A batch's decay is spread evenly over its rows, so it does not matter how rows are cut
+ * into batches. A slot's keys are aligned to its end in the view: there `age` is 0 for all
+ * partitions. Seen again. Rows of a partition come by ascending rid, so a row is known if its rid
+ * is below the greatest one seen: one compare, no search, and it stays true with a half-life. (A
+ * topic that was created again counts its offsets from 0: its rows are new from the old end on.)
  *
  * Cost a row. One hash and one compare, for E >= u, so that u alone rejects nearly all that do not
  * belong. A row that is taken costs two logarithms, log N steps in a heap and a copy of D numbers;
@@ -179,8 +180,9 @@ static void sift_up(const struct tensors *t, uint32_t *heap, uint32_t at)
     heap[at] = place;
 }
 
-/* E >= u, so u >= w e^(greatest key + age) rejects. The float32 exponential is off by far less than
- * the margin; below the least hash there is nothing to gain. */
+/* E >= u, so u >= w e^(greatest key + age) rejects; the batch's last row has the greatest age. The
+ * float32 exponential is off by far less than the margin; below the least hash there is nothing to
+ * gain. */
 static double bound_of(const struct sampler *m)
 {
     const struct tensor *t = m->t->t;
@@ -188,7 +190,7 @@ static double bound_of(const struct sampler *m)
 
     if (t[SAMPLE_HEAD].u64[SAMPLE_LIVE] < m->s->n)
         return (double)__builtin_inff();
-    e = t[SAMPLE_KEY].f64[t[SAMPLE_HEAP].u32[0]] + m->age;
+    e = t[SAMPLE_KEY].f64[t[SAMPLE_HEAP].u32[0]] + t[SAMPLE_AGE].f64[0];
     return e < -43 ? 2.2e-19 : 1.0001 * (double)mr_exp((float)e);
 }
 
@@ -205,17 +207,19 @@ struct sampler sample_begin(const struct ctx *x, const struct sample *s, struct 
                         .r = r->host,
                         .salt = mix64(mix64(x->seed ^ mix64(s->purpose)) + r->partition),
                         .next = state->t[SAMPLE_HEAD].u64[SAMPLE_NEXT]};
-    double *age = state->t[SAMPLE_AGE].f64;
+    double *age = state->t[SAMPLE_AGE].f64, decay = r->decay < 1e-300 ? 1e-300 : r->decay;
     uint32_t i = 0;
 
     CHECK(r->host && r->train <= r->n && r->host->weight && r->host->rid);
     CHECK(state->t[SAMPLE_KEY].n == s->n && state->t[SAMPLE_X].n == (uint64_t)s->n * s->d);
-    CHECK(state->t[SAMPLE_HEAD].u64[SAMPLE_LIVE] <= s->n && r->decay > 0 && r->decay <= 1);
+    CHECK(state->t[SAMPLE_HEAD].u64[SAMPLE_LIVE] <= s->n && r->decay >= 0 && r->decay <= 1);
     while (i < r->train && !is_fresh(&m, i))
         i++;
-    if (i < r->train)
-        *age -= sample_log(r->decay);
     m.age = *age;
+    if (i < r->train) {
+        m.pace = -sample_log(decay) / r->train;
+        *age -= sample_log(decay);
+    }
     m.bound = bound_of(&m);
     return m;
 }
@@ -240,7 +244,7 @@ bool sample_take(struct sampler *m, uint32_t i, uint32_t *place)
 
     if ((double)hash * 5.421010862427522e-20 >= weight * m->bound)
         return false;
-    key = sample_key(hash, weight, m->age);
+    key = sample_key(hash, weight, m->age + m->pace * (i + 1));
     if (*live == m->s->n &&
         (key > t[SAMPLE_KEY].f64[top] ||
          (key == t[SAMPLE_KEY].f64[top] && m->r->rid[i] > t[SAMPLE_RID].u64[top])))

@@ -64,8 +64,8 @@ struct sampler {
     struct tensors *t;
     const struct rows *r; /* host memory */
     uint64_t salt, next;
-    double age;
-    double bound; /* a row of weight 1 whose hash is at least bound * 2^64 is not taken */
+    double age, pace; /* of the rows before the batch; how much older each row makes them */
+    double bound;     /* a row of weight 1 whose hash is at least bound * 2^64 is not taken */
 };
 
 /* Before the rows of a batch: the half-life passes if one of them is fresh. */
