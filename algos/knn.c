@@ -7,7 +7,7 @@
  * Hodges 1951; Cover and Hart, Nearest neighbor pattern classification, IEEE Trans. Information
  * Theory 13, 1967). k, the task and any smaller sample, which is the head of the larger one, are
  * chosen after the pass. How well: each of up to 2,000 rows of the sample is predicted by the
- * others, so `tune` needs no data.
+ * others, so `tune` needs no data (of a large sample fewer, so that it takes a second or so).
  * Distances by one matrix product: |c|^2 - 2 x c, about the sample's mean, for a common offset
  * would take the digits of float32. A tile of the sample at a time keeps the scratch small.
  * Ties. Of rows equally far the one of smaller key counts as nearer; of classes with equal votes,
@@ -26,8 +26,12 @@
  * for cosine. */
 #include "algos/knn.h"
 
+#include "algos/compute/philox.h"
+
 #include <math.h>
 #include <string.h>
+
+static const double loo_flops = 4e10; /* of all rows predicted by the others: a second of a core */
 
 static struct mat mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
 {
@@ -36,13 +40,26 @@ static struct mat mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
 
 /* ---- learning ---- */
 
+/* The signs of [D, M], into host memory. */
+static void signs(const struct ctx *x, const struct knn *l, float *to)
+{
+    const struct philox_key key = philox_key((uint64_t[2]){x->seed, l->s.purpose});
+    uint32_t w[4];
+
+    for (uint32_t j = 0; j < l->d; j++)
+        for (uint32_t q = 0; q < l->m; q++) {
+            if (q % 4 == 0)
+                philox_words(key, j, q / 4, w);
+            to[(size_t)j * l->m + q] = mr_sign(w[q % 4]);
+        }
+}
+
 enum st knn_init(const struct ctx *x, struct tensors *s)
 {
     const struct knn l = knn_of(x->shape, x->opts);
 
     if (l.o->project)
-        x->c->fill(x->cs, FILL_SIGN, (uint64_t[2]){x->seed, l.s.purpose}, NULL,
-                   mat(s->t[KNN_SIGN].f32, l.d, l.m, l.m));
+        signs(x, &l, s->t[KNN_SIGN].f32);
     return ST_OK;
 }
 
@@ -240,8 +257,7 @@ static void fill_model(const struct ctx *x, const struct knn *l, const struct te
     x->c->rowsq(x->cs, mat(to, rows, l->m, l->m), model->t[KNN_NORM].f32);
     memcpy(model->t[KNN_Y].f32, view->t[SAMPLE_VIEW_Y].f32, rows * sizeof(float));
     if (l->o->project)
-        x->c->fill(x->cs, FILL_SIGN, (uint64_t[2]){x->seed, l->s.purpose}, NULL,
-                   mat(model->t[KNN_BASIS].f32, l->d, l->m, l->m));
+        signs(x, l, model->t[KNN_BASIS].f32);
 }
 
 /* Of HOST_AT's row i, k neighbours that are not `self`, which is nearly always the first. */
@@ -255,12 +271,20 @@ static void leave_out(const struct ctx *x, const struct knn *l, uint32_t i, uint
     memmove(at + q, at + q + 1, (k - q) * sizeof *at);
 }
 
-/* Up to LOO_ROWS rows of the model, each by the others. */
+/* How many rows of the model to predict by the others. */
+static uint32_t tries(const struct knn *l, uint32_t rows)
+{
+    double most = loo_flops / (2.0 * rows * l->m);
+    uint32_t n = most < LOO_LEAST ? LOO_LEAST : most > LOO_ROWS ? LOO_ROWS : (uint32_t)most;
+
+    return rows < n ? rows : n;
+}
+
 static double by_the_others(const struct ctx *x, const struct knn *l, const struct tensors *model,
                             uint32_t k, bool classify)
 {
     const uint32_t rows = (uint32_t)model->t[KNN_HEAD].u64[KNN_ROWS];
-    const uint32_t n = rows < LOO_ROWS ? rows : LOO_ROWS;
+    const uint32_t n = tries(l, rows);
     const float *y = model->t[KNN_Y].f32;
     double sum = 0;
 

@@ -47,7 +47,8 @@ enum {
     HOST_SUM,             /* f64[M] sums */
 };
 
-enum { K_MAX = 1024, TILE = 2048, LOO_ROWS = 2000 /* most that are scored by the others */ };
+enum { K_MAX = 1024, TILE = 2048 };
+enum { LOO_LEAST = 100, LOO_ROWS = 2000 /* rows that are predicted by the others */ };
 
 struct knn {
     uint32_t b, d, m, n, c, wide; /* wide: neighbours that work has room for */

@@ -140,10 +140,10 @@ static void declare_work(struct decl *d, const struct knn *l)
 static enum st declare_model(struct decl *d, const struct knn *l, const struct knn_derive *v)
 {
     const struct tdecl t[] = {
-        TENSOR(KNN_HEAD, "head", "rows; neighbours; 1: classify, 2: regress", DT_U64, 0, 0,
+        TENSOR(KNN_HEAD, "head", "rows; neighbours; 1: classify, 2: regress", DT_U64, 0, T_HOST,
                KNN_HEAD_N, 0),
         TENSOR(KNN_X, "x", "rows of the sample, less shift", DT_F32, 0, 0, v->sample, l->m),
-        TENSOR(KNN_Y, "y", "their labels", DT_F32, 0, 0, v->sample, 0),
+        TENSOR(KNN_Y, "y", "their labels", DT_F32, 0, T_HOST, v->sample, 0),
         TENSOR(KNN_NORM, "norm", "their squares", DT_F32, 0, 0, v->sample, 0),
         TENSOR(KNN_SHIFT, "shift", "mean of the rows", DT_F32, 0, 0, l->m, 0),
         TENSOR(KNN_BASIS, "basis", "signs of the random sums", DT_F32, 0, 0, l->d, l->m)};

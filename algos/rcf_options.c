@@ -151,25 +151,26 @@ static enum st declare_model(struct decl *d, const struct rcf *l, const struct r
 {
     const uint64_t t = v->num_trees, s = v->num_samples_per_tree, cuts = t * (s - 1);
     const struct tdecl all[] = {
-        TENSOR(RCF_HEAD, "head", "trees; 1: with attribution", DT_U64, 0, 0, RCF_HEAD_N, 0),
-        TENSOR(RCF_TREE, "tree", "root, points", DT_U32, 0, 0, t, 2),
+        TENSOR(RCF_HEAD, "head", "trees; 1: with attribution", DT_U64, 0, T_HOST, RCF_HEAD_N, 0),
+        TENSOR(RCF_TREE, "tree", "root, points", DT_U32, 0, T_HOST, t, 2),
         TENSOR(RCF_CUT, "cut", "number of a point, child below, child above; 2^31: a leaf", DT_U32,
-               0, 0, cuts, 3),
-        TENSOR(RCF_AT, "cut.at", "below are those of at most this", DT_F32, 0, 0, cuts, 0),
+               0, T_HOST, cuts, 3),
+        TENSOR(RCF_AT, "cut.at", "below are those of at most this", DT_F32, 0, T_HOST, cuts, 0),
         {RCF_BOX,
          "box",
          "least and greatest numbers of the points below a cut",
          DT_F32,
          0,
-         0,
+         T_HOST,
          0,
          0,
          {cuts, 2, l->w}},
-        TENSOR(RCF_LEAF, "leaf", "row of x, points that lie there", DT_U32, 0, 0, t * s, 2),
-        TENSOR(RCF_X, "x", "points, less shift, times scale", DT_F32, 0, 0, t * s, l->w),
-        TENSOR(RCF_SHIFT, "shift", "mean of each number of a point", DT_F32, 0, 0, l->w, 0),
-        TENSOR(RCF_SCALE, "scale", "1 / deviation, or 1", DT_F32, 0, 0, l->w, 0),
-        TENSOR(RCF_THRESHOLD, "threshold", "anomalies have a score above", DT_F64, 0, 0, 1, 0)};
+        TENSOR(RCF_LEAF, "leaf", "row of x, points that lie there", DT_U32, 0, T_HOST, t * s, 2),
+        TENSOR(RCF_X, "x", "points, less shift, times scale", DT_F32, 0, T_HOST, t * s, l->w),
+        TENSOR(RCF_SHIFT, "shift", "mean of each number of a point", DT_F32, 0, T_HOST, l->w, 0),
+        TENSOR(RCF_SCALE, "scale", "1 / deviation, or 1", DT_F32, 0, T_HOST, l->w, 0),
+        TENSOR(RCF_THRESHOLD, "threshold", "anomalies have a score above", DT_F64, 0, T_HOST, 1,
+               0)};
 
     if (v->num_trees > l->t || v->num_samples_per_tree > l->s)
         return fail(d->err, ST_BAD_CONFIG,
