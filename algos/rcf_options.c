@@ -18,7 +18,7 @@ const struct opt rcf_options[] = {
     {"num_samples_per_tree", OPT_U32, AT(num_samples_per_tree, uint32_t), "256", 2, POINTS_MAX,
      NULL, "points of a tree; 1 in so many rows is about the rarest anomaly that stands out", NULL},
     {"shingle", OPT_U32, AT(shingle, uint32_t), "1", 1, 1000, NULL,
-     "consecutive rows of a partition that make a point, for series: about one period", NULL},
+     "consecutive rows of a partition that make a point, for series: half a period to one", NULL},
     {"standardize", OPT_BOOL, AT(standardize, bool), "true", 0, 0, NULL,
      "divide each feature by its deviation in the sample", NULL},
     {"alarm_share", OPT_F32, AT(alarm_share, float), "0.005", 0, 0.5, NULL,
