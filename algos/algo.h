@@ -50,9 +50,22 @@ enum {
 
 /* What update() leaves in eval; chooses the metrics. MARGIN: z > 0 predicts class 1, zcols =
  * models. LOGITS: zcols = models * classes, arg max within a model's group. VALUE: a real
- * prediction, its loss half the squared error. LOSS_ONLY: no z. NONE: neither z nor loss. Losses
- * are unweighted. */
+ * prediction, its loss half the squared error unless the shape names another. LOSS_ONLY: no z.
+ * NONE: neither z nor loss. Losses are unweighted. */
 enum out_kind { OUT_NONE, OUT_MARGIN, OUT_LOGITS, OUT_VALUE, OUT_LOSS_ONLY };
+
+/* The loss, where it is another than that of out_kind (log-loss, half the squared error); loss.h
+ * has the formulas. loss_at: the quantile, or where Huber's loss goes on as a line. */
+enum loss_kind {
+    LOSS_OF_OUT,
+    LOSS_ONE_VS_REST,
+    LOSS_ABSOLUTE,
+    LOSS_QUANTILE,
+    LOSS_HUBER,
+    LOSS_HINGE,
+    LOSS_SQUARED_HINGE,
+    LOSS_POISSON
+};
 
 /* no prediction for this row yet; NaN and +infinity are a diverged model */
 #define LOSS_NONE (-__builtin_inff())
@@ -64,6 +77,8 @@ struct shape {
     uint32_t ny, classes;
     uint32_t models, zcols;
     enum out_kind out;
+    enum loss_kind loss;
+    float loss_at;
 };
 
 struct ctx {
@@ -108,7 +123,7 @@ struct algo {
     size_t opts_bytes, derive_bytes;
 
     /* Resolve `auto`, refuse, say why. Start only. Sets sh->models, zcols, out, batch_rows if it is
-     * 0, and folds, which are 1, where it wants more. */
+     * 0, and folds, which are 1, where it wants more; loss and loss_at are LOSS_OF_OUT and 0. */
     MUST enum st (*check)(struct shape *sh, void *opts, struct err *e);
     /* Tensors of one part, ids 0, 1, 2, ... in order. derive_opts only for PART_MODEL and
      * PART_OUT. */

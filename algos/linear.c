@@ -1,9 +1,19 @@
-/* linear.c: linear models of dense or sparse rows: logistic and softmax classification, regression.
+/* linear.c: linear models of dense or sparse rows: of classes, numbers, quantiles and counts.
  *
  * Problem. Minimise over w, b the weighted mean of loss(z, y), z = x'w + b, while rows pass once:
- *   logistic  log(1 + e^z) - y z,  y in {0, 1}     dl/dz = p - y,   p = 1 / (1 + e^-z)
- *   softmax   log sum_c e^z_c - z_y, y in 0..C-1   dl/dz = p - 1_y, p = softmax(z)
- *   squared   (z - y)^2 / 2                        dl/dz = z - y
+ *   logistic       log(1 + e^z) - y z,  y in {0, 1}     dl/dz = p - y,   p = 1 / (1 + e^-z)
+ *   hinge          h = max(0, 1 - s z), s = 2 y - 1     -s where h > 0
+ *   squared_hinge  h^2                                  -2 s h
+ *   softmax        log sum_c e^z_c - z_y, y in 0..C-1   p - 1_y, p = softmax(z)
+ *   one_vs_rest    logistic of each z_c, y = c or not   p - 1_y
+ *   squared        (z - y)^2 / 2                        z - y
+ *   huber          squared up to |z - y| = delta, from there a line   z - y within +-delta
+ *   absolute       |z - y|                              sign
+ *   quantile       q (y - z) below y, (1 - q) (z - y) above it   -q, 1 - q
+ *   poisson        e^z - y z, y >= 0                    e^z - y
+ * The minimum over constants is the mean (squared, poisson: of e^z), the median, the quantile q.
+ * Class weights multiply the weights of rows in all that is learned (linear_loss.c).
+ *
  * M packed models (the grid learning_rate x l1 x l2) are columns of one matrix w[D + 1, M C],
  * row-major by feature: a batch of B rows is two products for all of them, models are the SIMD
  * lane.
@@ -14,6 +24,8 @@
  *   ftrl      n, z as in McMahan et al., KDD 2013; w is the closed form of z. l1, l2 weigh against
  *             the whole stream there, against one batch elsewhere
  *   sgd       w = soft(w - rate (g + l2 w), rate l1)
+ * soft is the proximal step of l1, so coefficients become exactly 0; l1 and l2 together are the
+ * elastic net.
  * The divisor is the batch size of the job, not of the batch: a short last batch takes a
  * proportionally short step, and a row of weight 2 is the row twice. The bias is not regularised.
  * Sparse rows touch, and regularise, only the features they have.
@@ -26,8 +38,12 @@
  * mean square of the others' units. Sparse rows are left alone: centring would fill them, and a
  * feature not seen yet has no scale.
  *
- * State. weight, w, n, z, count, shift, scale, grid, moments, warm: linear.h. Models are in raw
- * units.
+ * Half-life. weight, n and count are sums that fade; w is not (linear_forget.c). The steps of
+ * adagrad and ftrl then do not shorten for ever: where the last rows have no loss left, a rate
+ * that was right without a half-life is too long.
+ *
+ * State. weight, w, n, z, count, shift, scale, grid, moments, warm, growth: linear.h. Models are in
+ * raw units.
  * Cost a row: 4 D Z flops dense, 4 nnz Z sparse; w and n are passed over once a batch (D Z / B a
  * row).
  * Divergence. Packed models share their rows and nothing else, so NaN and infinity stay in the
@@ -36,19 +52,16 @@
  * features it had. Its loss was, or is made, NaN, so the runtime never chooses it again. If all
  * models diverge at once nothing is put back, and the partition stops.
  * Merge. fold takes the mean of w and b by weight learned, for sparse features by the weight of the
- *   rows that had them, in standard units; shift and spread of the slots are pooled; rebase
- * converts into the pooled units. n is averaged likewise. Adding the optimisers' sums instead
- * diverges as soon as slots are stale. Limits. One label a row. Z <= 64 * 4,096. D from the schema;
- * ids of sparse rows are not hashed here. Not done. Iterate averaging: Fashion-MNIST 0.841 instead
- * of 0.835 from one partition, nothing from four (the merge averages), for one more tensor and
- * pass, and metrics of another model than the one derived. Squared loss by sufficient statistics:
- * exact, but D^2 state, so an algorithm of its own. l2 on sparse features that a batch lacks: each
- * would need the time of its last step. */
+ * rows that had them, in standard units; shift and spread of the slots are pooled; rebase converts
+ * into the pooled units. n is averaged likewise. Adding the optimisers' sums instead diverges as
+ * soon as slots are stale. Limits. One label a row, not scaled: where its unit is large, so must
+ * the rate be. Z <= 64 * 4,096. D from the schema; ids of sparse rows are hashed where they are
+ * read (input.hash_bits). Not done. Iterate averaging: Fashion-MNIST 0.841 instead of 0.835 from
+ * one partition, nothing from four (the merge averages), for one more tensor and pass, and metrics
+ * of another model than the one derived. Squared loss by sufficient statistics: exact, but D^2
+ * state, so an algorithm of its own. l2 on sparse features that a batch lacks: each would need the
+ * time of its last step. */
 #include "algos/linear.h"
-
-#include "algos/compute/kernels.h"
-
-#include <string.h>
 
 /* ---- steps ---- */
 
@@ -57,7 +70,7 @@ static struct mat mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
     return (struct mat){p, r, c, ld};
 }
 
-static void ew(const struct ctx *x, enum ew_id k, uint32_t rows, uint32_t cols, const struct arg *a,
+void linear_ew(const struct ctx *x, enum ew_id k, uint32_t rows, uint32_t cols, const struct arg *a,
                const float *prm)
 {
     x->c->ew(x->cs, k, (uint32_t[2]){rows, cols}, a, prm);
@@ -73,19 +86,6 @@ static double learned_weight(const struct rows *r)
     return sum;
 }
 
-static enum st check_labels(const struct lin *l, const struct rows *r, struct err *e)
-{
-    const float *y = r->host->y;
-    uint32_t classes = l->o->classes;
-
-    CHECK(r->y && y);
-    for (uint32_t i = 0; i < r->n && l->o->loss != LINEAR_SQUARED; i++)
-        if (!(y[i] >= 0 && y[i] < (float)classes) || (float)(uint32_t)y[i] != y[i])
-            return fail(e, ST_BAD_INPUT, "label %g of row %u is not a class, 0..%u", (double)y[i],
-                        i, classes - 1);
-    return ST_OK;
-}
-
 /* The rows as they enter the products: standardised, or as they are. */
 static struct mat features(const struct ctx *x, const struct lin *l, const struct tensors *s,
                            const struct rows *r)
@@ -95,12 +95,12 @@ static struct mat features(const struct ctx *x, const struct lin *l, const struc
 
     if (!l->standard)
         return mat((float *)f->x, r->n, l->d, f->ld);
-    ew(x, EW_standardise, r->n, l->d,
-       (struct arg[8]){{(float *)f->x, f->ld},
-                       {s->t[LIN_SHIFT].f32, 0},
-                       {s->t[LIN_SCALE].f32, 0},
-                       {to, l->xld}},
-       NULL);
+    linear_ew(x, EW_standardise, r->n, l->d,
+              (struct arg[8]){{(float *)f->x, f->ld},
+                              {s->t[LIN_SHIFT].f32, 0},
+                              {s->t[LIN_SCALE].f32, 0},
+                              {to, l->xld}},
+              NULL);
     return mat(to, r->n, l->d, l->xld);
 }
 
@@ -109,46 +109,23 @@ static struct csr entries(const struct feat *f, const uint32_t *idx, uint32_t n)
     return (struct csr){.n = n, .ptr = f->ptr, .idx = idx, .val = f->val};
 }
 
-static void losses(const struct ctx *x, const struct lin *l, const struct rows *r, float *z,
-                   float *loss)
-{
-    struct tensor *t = x->work->t;
-    const struct arg y = {(float *)r->y, 0}, weight = {(float *)r->weight, 0};
-    const struct arg e = {t[WORK_E].f32, l->z}, out = {loss, l->m};
-    float *p = t[WORK_P].f32, *lse = t[WORK_LSE].f32, classes = (float)l->c;
-
-    if (l->o->loss != LINEAR_SOFTMAX) {
-        ew(x, l->o->loss == LINEAR_LOGISTIC ? EW_logistic : EW_squared, r->n, l->z,
-           (struct arg[8]){{z, l->z}, y, weight, e, out}, NULL);
-        return;
-    }
-    ew(x, EW_copy, r->n, l->z, (struct arg[8]){{p, l->z}, {z, l->z}}, NULL);
-    x->c->softmax(x->cs, l->m, mat(p, r->n, l->z, l->z), lse);
-    ew(x, EW_onehot_loss, r->n, l->m, (struct arg[8]){{lse, l->m}, {z, l->z}, y, out}, &classes);
-    ew(x, EW_onehot_grad, r->n, l->z, (struct arg[8]){{p, l->z}, y, weight, e}, &classes);
-}
-
-struct block { /* rows of w, n, z that take a step together, and their gradient */
-    float *w, *n, *z, *g;
-    uint32_t rows;
-    bool bias;
-};
-
-static void step(const struct ctx *x, const struct lin *l, const float *grid, struct block k)
+static void step(const struct ctx *x, const struct lin *l, const struct tensors *s, double decay,
+                 struct block k)
 {
     const uint32_t z = l->z;
-    const float prm[2] = {1.0f / (float)l->b, l->o->beta};
+    const struct grid set = linear_grid(l, s, k.bias);
     const struct arg w = {k.w, z}, n = {k.n, z}, acc = {k.z, z}, g = {k.g, z};
-    const struct arg rate = {(float *)grid, 0};
-    const struct arg l1 = {(float *)grid + (size_t)(k.bias ? GRID_NONE : GRID_L1) * z, 0};
-    const struct arg l2 = {(float *)grid + (size_t)(k.bias ? GRID_NONE : GRID_L2) * z, 0};
 
+    linear_unfold(x, l, s, &k, decay);
     if (l->o->optimizer == LINEAR_ADAGRAD)
-        ew(x, EW_adagrad, k.rows, z, (struct arg[8]){w, n, g, rate, l1, l2}, prm);
+        linear_ew(x, EW_adagrad, k.rows, z, (struct arg[8]){w, n, g, set.rate, set.l1, set.l2},
+                  set.prm);
     else if (l->o->optimizer == LINEAR_FTRL)
-        ew(x, EW_ftrl, k.rows, z, (struct arg[8]){w, n, acc, g, rate, l1, l2}, prm);
+        linear_ew(x, EW_ftrl, k.rows, z, (struct arg[8]){w, n, acc, g, set.rate, set.l1, set.l2},
+                  set.prm);
     else
-        ew(x, EW_sgd, k.rows, z, (struct arg[8]){w, g, rate, l1, l2}, prm);
+        linear_ew(x, EW_sgd, k.rows, z, (struct arg[8]){w, g, set.rate, set.l1, set.l2}, set.prm);
+    linear_fold_up(x, l, s, &k);
 }
 
 /* Row j of the tensor, or NULL where this job has none. */
@@ -160,11 +137,11 @@ static float *row_of(const struct tensors *s, uint32_t id, uint64_t j)
 }
 
 /* The bias takes the sums of e; its gradient is put behind those of the features. */
-static void step_bias(const struct ctx *x, const struct lin *l, struct tensors *s, uint32_t train,
-                      float *g)
+static void step_bias(const struct ctx *x, const struct lin *l, struct tensors *s,
+                      const struct rows *r, float *g)
 {
-    x->c->colsum(x->cs, mat(x->work->t[WORK_E].f32, train, l->z, l->z), NULL, g);
-    step(x, l, s->t[LIN_GRID].f32,
+    x->c->colsum(x->cs, mat(x->work->t[WORK_E].f32, r->train, l->z, l->z), NULL, g);
+    step(x, l, s, r->decay,
          (struct block){.w = row_of(s, LIN_W, l->d),
                         .n = row_of(s, LIN_N, l->d),
                         .z = row_of(s, LIN_Z, l->d),
@@ -181,13 +158,13 @@ static void learn_dense(const struct ctx *x, const struct lin *l, struct tensors
     in.r = r->train;
     x->c->gemm(x->cs, TA, 1.0f, in, mat(x->work->t[WORK_E].f32, r->train, l->z, l->z), 0.0f,
                mat(g, l->d, l->z, l->z));
-    step(x, l, s->t[LIN_GRID].f32,
+    step(x, l, s, r->decay,
          (struct block){.w = row_of(s, LIN_W, 0),
                         .n = row_of(s, LIN_N, 0),
                         .z = row_of(s, LIN_Z, 0),
                         .g = g,
                         .rows = l->d});
-    step_bias(x, l, s, r->train, g + (size_t)l->d * l->z);
+    step_bias(x, l, s, r, g + (size_t)l->d * l->z);
 }
 
 /* Columns are numbered by their first appearance and held-out rows are last, so those of the
@@ -228,16 +205,17 @@ static void count_columns(const struct ctx *x, const struct lin *l, struct tenso
                           const struct rows *r, uint32_t n)
 {
     const struct feat *f = &r->in[0];
-    float *seen = x->work->t[WORK_SEEN].f32, *more = seen + l->r, one[2] = {1.0f, 1.0f};
+    float *seen = x->work->t[WORK_SEEN].f32, *more = seen + l->r;
+    float add[2] = {1.0f, (float)linear_growth(l, s)};
     struct csr had = entries(f, f->local, r->train);
 
     had.val = NULL;
     move_rows(x, s, LIN_COUNT, WORK_SEEN, f, n, false);
     x->c->csr_tmm(x->cs, had, mat((float *)r->weight, r->train, 1, 1), mat(more, n, 1, 1));
-    ew(x, EW_axpby, n, 1, (struct arg[8]){{seen, 1}, {more, 1}}, one);
+    linear_ew(x, EW_axpby, n, 1, (struct arg[8]){{seen, 1}, {more, 1}}, add);
     move_rows(x, s, LIN_COUNT, WORK_SEEN, f, n, true);
     x->c->colsum(x->cs, mat((float *)r->weight, r->train, 1, 1), NULL, more);
-    ew(x, EW_axpby, 1, 1, (struct arg[8]){{s->t[LIN_COUNT].f32 + l->d, 1}, {more, 1}}, one);
+    linear_ew(x, EW_axpby, 1, 1, (struct arg[8]){{s->t[LIN_COUNT].f32 + l->d, 1}, {more, 1}}, add);
 }
 
 /* Returns how many rows of the state took a step, the bias apart. */
@@ -254,10 +232,10 @@ static uint32_t learn_sparse(const struct ctx *x, const struct lin *l, struct te
                   mat(g, n, l->z, l->z));
     move_rows(x, s, LIN_N, WORK_TN, f, n, false);
     move_rows(x, s, LIN_Z, WORK_TZ, f, n, false);
-    step(x, l, s->t[LIN_GRID].f32,
+    step(x, l, s, r->decay,
          (struct block){
              .w = t[WORK_TW].f32, .n = t[WORK_TN].f32, .z = t[WORK_TZ].f32, .g = g, .rows = n});
-    step_bias(x, l, s, r->train, g + (size_t)n * l->z);
+    step_bias(x, l, s, r, g + (size_t)n * l->z);
     move_rows(x, s, LIN_W, WORK_TW, f, n, true);
     move_rows(x, s, LIN_N, WORK_TN, f, n, true);
     move_rows(x, s, LIN_Z, WORK_TZ, f, n, true);
@@ -305,7 +283,7 @@ static void mend(const struct ctx *x, const struct lin *l, struct tensors *s, co
         return;
     for (uint32_t m = 0; e && m < l->m; m++)
         if (bad[m])
-            ew(x, EW_set, r->n, 1, (struct arg[8]){{e->loss + m, l->m}}, &nan);
+            linear_ew(x, EW_set, r->n, 1, (struct arg[8]){{e->loss + m, l->m}}, &nan);
 }
 
 /* ---- update ---- */
@@ -328,14 +306,17 @@ static enum st linear_update(const struct ctx *x, struct tensors *s, const struc
     const struct lin l = linear_of(x->shape, x->opts);
     const struct feat *f = &r->in[0];
     float *z = e ? e->z : x->work->t[WORK_Z].f32;
-    double weight = learned_weight(r);
+    struct rows own, host;
     struct mat in = {0};
     uint32_t stepped = 0;
+    double weight;
 
     if (!r->n)
         return ST_OK;
     check_batch(&l, r);
-    TRY(check_labels(&l, r, x->err));
+    TRY(linear_labels(&l, r, x->err));
+    r = linear_weighted(x, &l, r, &own, &host);
+    weight = learned_weight(r);
     if (weight > 0 && l.standard)
         linear_standardize(x, s, r);
     if (l.sparse) {
@@ -347,10 +328,12 @@ static enum st linear_update(const struct ctx *x, struct tensors *s, const struc
         x->c->gemm(x->cs, NO_T, 1.0f, in, mat(s->t[LIN_W].f32, l.d, l.z, l.z), 0.0f,
                    mat(z, r->n, l.z, l.z));
     }
-    ew(x, EW_addrow, r->n, l.z, (struct arg[8]){{z, l.z}, {row_of(s, LIN_W, l.d), 0}}, NULL);
-    losses(x, &l, r, z, e ? e->loss : x->work->t[WORK_LOSS].f32);
+    linear_ew(x, EW_addrow, r->n, l.z, (struct arg[8]){{z, l.z}, {row_of(s, LIN_W, l.d), 0}}, NULL);
+    linear_losses(x, &l, r, z, e ? e->loss : x->work->t[WORK_LOSS].f32);
     CHECK(s->t[LIN_W].n == (l.d + 1ull) * l.z);
     CHECK(x->work->t[WORK_G].n == (uint64_t)l.r * l.z);
+    if (weight > 0)
+        linear_forget(x, &l, s, r->decay);
     if (weight > 0 && l.sparse)
         stepped = learn_sparse(x, &l, s, r);
     else if (weight > 0)
@@ -362,28 +345,6 @@ static enum st linear_update(const struct ctx *x, struct tensors *s, const struc
 }
 
 /* ---- score ---- */
-
-static void finish(const struct lin *l, const float *z, uint32_t n, float *out)
-{
-    for (uint32_t i = 0; i < n && l->o->loss == LINEAR_LOGISTIC; i++) {
-        float e = mr_exp(-mr_abs(z[i])), q = 1.0f / (1.0f + e);
-
-        out[2 * (size_t)i] = z[i];
-        out[2 * (size_t)i + 1] = z[i] >= 0.0f ? q : e * q;
-    }
-    for (uint32_t i = 0; i < n && l->o->loss == LINEAR_SOFTMAX; i++) {
-        const float *p = z + (size_t)i * l->c;
-        float *to = out + (size_t)i * (l->c + 1u);
-        uint32_t best = 0;
-
-        for (uint32_t c = 1; c < l->c; c++)
-            best = p[c] > p[best] ? c : best;
-        to[0] = (float)best;
-        memcpy(to + 1, p, l->c * sizeof *p);
-    }
-    if (l->o->loss == LINEAR_SQUARED)
-        memcpy(out, z, n * sizeof *z);
-}
 
 static enum st linear_score(const struct ctx *x, const struct tensors *model, const struct rows *r,
                             float *out)
@@ -401,11 +362,12 @@ static enum st linear_score(const struct ctx *x, const struct tensors *model, co
         x->c->csr_mm(x->cs, entries(f, f->col, r->n), coef, z);
     else
         x->c->gemm(x->cs, NO_T, 1.0f, mat((float *)f->x, r->n, l.d, f->ld), coef, 0.0f, z);
-    ew(x, EW_addrow, r->n, l.c, (struct arg[8]){{z.p, l.c}, {w + (size_t)l.d * l.c, 0}}, NULL);
+    linear_ew(x, EW_addrow, r->n, l.c, (struct arg[8]){{z.p, l.c}, {w + (size_t)l.d * l.c, 0}},
+              NULL);
     if (l.o->loss == LINEAR_SOFTMAX)
         x->c->softmax(x->cs, 1, z, x->work->t[WORK_LSE].f32);
     x->c->get(x->cs, host, z.p, (size_t)r->n * l.c * sizeof *host);
-    finish(&l, host, r->n, out);
+    linear_finish(&l, host, r->n, out);
     return ST_OK;
 }
 
@@ -413,8 +375,9 @@ const struct algo algo_linear = {
     .abi = MILLRACE_ABI,
     .bytes = sizeof(struct algo),
     .name = "linear",
-    .summary = "logistic, softmax or squared loss; dense or sparse rows; a grid of packed models",
-    .state_version = 1,
+    .summary =
+        "classes, numbers, counts, quantiles by ten losses; dense or sparse rows; packed models",
+    .state_version = 2,
     .model_version = 2,
     .flags = ALGO_LABEL,
     .ports = linear_ports,

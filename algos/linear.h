@@ -1,23 +1,38 @@
-/* linear.h: what linear.c (learning, scoring), linear_options.c (options, tensors) and
- * linear_units.c (standardisation, merging, models) share, and the options struct, which tests fill
- * by hand. Not for other algorithms.
+/* linear.h: what linear.c (learning, scoring), linear_loss.c (losses, class weights),
+ * linear_forget.c (half-life), linear_options.c (options, tensors) and linear_units.c
+ * (standardisation, merging, models) share, and the options struct, which tests fill by hand. Not
+ * for other algorithms.
  *
- * Shapes: D features, M packed models, C outputs of a model (classes for softmax, else 1), Z = M *
- * C columns, model m owning columns [m C, (m + 1) C). Row D of w, n and z is the bias. Tensors that
- * a job does not need are declared with dim[0] = 0: they keep their id and have no bytes. */
+ * Shapes: D features, M packed models, C outputs of a model (classes where they have an output
+ * each, else 1), Z = M * C columns, model m owning columns [m C, (m + 1) C). Row D of w, n and z is
+ * the bias. Tensors that a job does not need are declared with dim[0] = 0: they keep their id and
+ * have no bytes. */
 #ifndef MILLRACE_LINEAR_H
 #define MILLRACE_LINEAR_H
 
 #include "algos/algo.h"
 
-enum linear_loss { LINEAR_LOGISTIC, LINEAR_SOFTMAX, LINEAR_SQUARED };
+enum linear_loss {
+    LINEAR_LOGISTIC,
+    LINEAR_SOFTMAX,
+    LINEAR_SQUARED,
+    LINEAR_ONE_VS_REST,
+    LINEAR_ABSOLUTE,
+    LINEAR_QUANTILE,
+    LINEAR_HUBER,
+    LINEAR_HINGE,
+    LINEAR_SQUARED_HINGE,
+    LINEAR_POISSON,
+    LINEAR_LOSSES
+};
 enum linear_optimizer { LINEAR_ADAGRAD, LINEAR_FTRL, LINEAR_SGD };
 enum linear_standardize { LINEAR_AUTO, LINEAR_TRUE, LINEAR_FALSE };
 
 struct linear_opts {
     uint32_t loss, classes, optimizer, batch, standardize;
     struct f32s learning_rate, l1, l2; /* the grid: learning_rate slowest, l2 fastest */
-    float beta;
+    float beta, quantile, huber_delta;
+    struct f32s class_weight; /* one of 1, or none at all: they count alike */
 };
 
 struct linear_derive {
@@ -34,7 +49,8 @@ enum {              /* state */
        LIN_SCALE,   /* f32[D] */
        LIN_GRID,    /* f32[GRID_ROWS, Z] the setting of each column */
        LIN_MOMENTS, /* f64[MOM_ROWS, D] host: of the warm-up, per feature */
-       LIN_WARM     /* f64[WARM_N] host */
+       LIN_WARM,    /* f64[WARM_N] host */
+       LIN_GROWTH   /* f64[1] host, sparse: unit of n and count, see linear_forget.c */
 };
 enum { GRID_RATE, GRID_L1, GRID_L2, GRID_NONE /* zeros: for the bias */, GRID_ROWS };
 enum { MOM_MEAN, MOM_M2, MOM_MIN, MOM_MAX, MOM_ROWS };
@@ -66,18 +82,73 @@ enum {            /* work */
        WORK_TW,   /* f32[R, Z] sparse: the touched rows of w, n, z, */
        WORK_TN,
        WORK_TZ,
-       WORK_SEEN, /* f32[2, R] sparse: of count, and what is added to it */
-       WORK_ROW,  /* f32[3, Z] host: one row of w, n, z */
-       WORK_SUM,  /* f64[Z] host */
-       WORK_OUT   /* f32[B, C] host: what score() finishes */
+       WORK_SEEN,       /* f32[2, R] sparse: of count, and what is added to it */
+       WORK_ROW,        /* f32[3, Z] host: one row of w, n, z */
+       WORK_SUM,        /* f64[Z] host */
+       WORK_OUT,        /* f32[B, C] host: what score() finishes */
+       WORK_WEIGHT,     /* f32[B] weights of rows and their classes, where classes have any; */
+       WORK_HOST_WEIGHT /* f32[B] and in host memory */
 };
 
 struct lin {
     const struct linear_opts *o;
     uint32_t b, d, m, c, z, xld, r; /* batch rows, D, M, C, Z, XLD, R */
     bool sparse, standard;          /* standard: shift and scale are there */
-    bool has_n, has_z;
+    bool has_n, has_z, weighted;    /* weighted: classes have weights */
 };
+
+/* linear.c */
+
+void linear_ew(const struct ctx *x, enum ew_id k, uint32_t rows, uint32_t cols, const struct arg *a,
+               const float *prm);
+
+/* linear_loss.c */
+
+/* What follows from the name of a loss (enum linear_loss). */
+enum out_kind linear_out(uint32_t loss);
+enum loss_kind linear_kind(uint32_t loss);
+
+MUST enum st linear_labels(const struct lin *l, const struct rows *r, struct err *e);
+
+/* The batch as it is learned: r, or where classes have weights r with these in its own, made in
+ * own and host. */
+const struct rows *linear_weighted(const struct ctx *x, const struct lin *l, const struct rows *r,
+                                   struct rows *own, struct rows *host);
+
+/* From outputs z[n, Z] the losses and WORK_E. z becomes what metrics and score() show. */
+void linear_losses(const struct ctx *x, const struct lin *l, const struct rows *r, float *z,
+                   float *loss);
+
+/* Score rows from z[n, C] in host memory: outputs, or probabilities where the loss is softmax. */
+void linear_finish(const struct lin *l, const float *z, uint32_t n, float *out);
+
+/* linear_forget.c */
+
+struct block { /* rows of w, n, z that take a step together, and their gradient */
+    float *w, *n, *z, *g;
+    uint32_t rows;
+    bool bias;
+};
+
+/* What a step needs of block k: its settings as EW operands. */
+struct grid {
+    struct arg rate, l1, l2;
+    float prm[2]; /* of the optimiser kernels: 1 / B, beta */
+};
+struct grid linear_grid(const struct lin *l, const struct tensors *s, bool bias);
+
+/* Before a batch is learned: what the past weighs, apart from the rows that the batch steps. */
+void linear_forget(const struct ctx *x, const struct lin *l, struct tensors *s, double decay);
+
+/* Of the rows that step: n in its true unit and faded, z fitted to it. Then back to the unit of the
+ * state. */
+void linear_unfold(const struct ctx *x, const struct lin *l, const struct tensors *s,
+                   const struct block *k, double decay);
+void linear_fold_up(const struct ctx *x, const struct lin *l, const struct tensors *s,
+                    const struct block *k);
+
+/* What one is in n and count. */
+double linear_growth(const struct lin *l, const struct tensors *s);
 
 /* linear_options.c */
 

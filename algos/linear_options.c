@@ -4,7 +4,10 @@
 
 /* ---- options ---- */
 
-static const char *const loss_names[] = {"logistic", "softmax", "squared", NULL};
+static const char *const loss_names[] = {"logistic",      "softmax",  "squared", "one_vs_rest",
+                                         "absolute",      "quantile", "huber",   "hinge",
+                                         "squared_hinge", "poisson",  NULL};
+_Static_assert(sizeof loss_names / sizeof *loss_names == LINEAR_LOSSES + 1, "a name for each");
 static const char *const optimizer_names[] = {"adagrad", "ftrl", "sgd", NULL};
 static const char *const standardize_names[] = {"auto", "true", "false", NULL};
 static const char *const auto_names[] = {"auto", NULL};
@@ -13,15 +16,25 @@ static const char *const auto_names[] = {"auto", NULL};
 
 const struct opt linear_options[] = {
     {"loss", OPT_ENUM, AT(loss), "logistic", 0, 0, loss_names,
-     "what is minimised: logistic (two classes), softmax (classes), squared (a number)", NULL},
+     "what is minimised: logistic, hinge, squared_hinge (two classes), softmax, one_vs_rest "
+     "(classes), squared, huber (the mean), absolute, quantile, poisson (counts, log link)",
+     NULL},
     {"classes", OPT_U32, AT(classes), "auto", 2, CLASSES_MAX, auto_names,
-     "number of classes of a softmax; auto: those of the input's label", NULL},
+     "number of classes of softmax and one_vs_rest; auto: those of the input's label", NULL},
+    {"quantile", OPT_F32, AT(quantile), "0.5", 0, 1, NULL,
+     "loss quantile: the share of labels that lie below the prediction", NULL},
+    {"huber_delta", OPT_F32, AT(huber_delta), "1", 1e-9, 1e9, NULL,
+     "loss huber: the error from which on the loss grows as a line", NULL},
+    {"class_weight", OPT_F32S, AT(class_weight), "1", 0, 1e6, NULL,
+     "what rows of each class count in learning, class 0 first; metrics count them alike", NULL},
     {"optimizer", OPT_ENUM, AT(optimizer), "adagrad", 0, 0, optimizer_names,
      "step rule: adagrad, ftrl (sparse models by l1) or sgd (constant rate)", NULL},
     {"learning_rate", OPT_F32S, AT(learning_rate), "0.05", 1e-9, 1e3, NULL,
      "step size, or a list: every combination with l1 and l2 is one packed model", NULL},
     {"l1", OPT_F32S, AT(l1), "0", 0, 1e6, NULL,
-     "weight of the absolute values of the coefficients in the loss, or a list", NULL},
+     "weight of the absolute values of the coefficients in the loss, or a list; l1 and l2 "
+     "together are the elastic net",
+     NULL},
     {"l2", OPT_F32S, AT(l2), "0", 0, 1e6, NULL,
      "weight of half the squares of the coefficients in the loss, or a list", NULL},
     {"batch", OPT_U32, AT(batch), "auto", 1, BATCH_ROWS_MAX, auto_names,
@@ -43,35 +56,79 @@ const struct opt linear_derive_options[] = {
 const struct port linear_ports[] = {
     {"features", "numbers of a row", PORT_DENSE | PORT_SPARSE, true}, {0}};
 
+static enum st check_number(const struct shape *sh, const struct linear_opts *o, struct err *e)
+{
+    if (sh->classes || o->classes)
+        return fail(e, ST_BAD_CONFIG,
+                    "loss %s learns a number, the label has %u classes: use loss logistic or "
+                    "softmax",
+                    loss_names[o->loss], sh->classes ? sh->classes : o->classes);
+    if (o->loss == LINEAR_QUANTILE && !(o->quantile > 0 && o->quantile < 1))
+        return fail(e, ST_BAD_CONFIG, "quantile must be between 0 and 1, got %g",
+                    (double)o->quantile);
+    if (o->loss == LINEAR_HUBER && !(o->huber_delta > 0))
+        return fail(e, ST_BAD_CONFIG, "huber_delta must be positive, got %g",
+                    (double)o->huber_delta);
+    return ST_OK;
+}
+
 static enum st check_classes(struct shape *sh, struct linear_opts *o, struct err *e)
 {
-    uint32_t want = o->loss == LINEAR_LOGISTIC ? 2 : o->classes;
+    const char *loss = loss_names[o->loss];
+    const bool two = linear_out(o->loss) == OUT_MARGIN;
+    uint32_t want = two ? 2 : o->classes;
 
-    if (o->loss == LINEAR_SQUARED) {
-        if (sh->classes || o->classes)
-            return fail(e, ST_BAD_CONFIG,
-                        "loss squared learns a number, the label has %u classes: use loss logistic "
-                        "or softmax",
-                        sh->classes ? sh->classes : o->classes);
-        return ST_OK;
-    }
-    if (o->loss == LINEAR_LOGISTIC && o->classes && o->classes != 2)
+    if (linear_out(o->loss) == OUT_VALUE)
+        return check_number(sh, o, e);
+    if (two && o->classes && o->classes != 2)
         return fail(e, ST_BAD_CONFIG,
-                    "loss logistic has 2 classes, not %u: use loss softmax or leave classes out",
+                    "loss %s has 2 classes, not %u: use loss softmax or leave classes out", loss,
                     o->classes);
     if (!want)
         want = sh->classes;
     if (!want)
         return fail(e, ST_BAD_CONFIG,
-                    "loss softmax needs the number of classes: set classes, or name them in the "
-                    "input");
+                    "loss %s needs the number of classes: set classes, or name them in the input",
+                    loss);
     if (sh->classes && sh->classes != want)
-        return fail(e, ST_BAD_CONFIG, "loss %s wants %u classes, the input's label has %u",
-                    loss_names[o->loss], want, sh->classes);
+        return fail(e, ST_BAD_CONFIG, "loss %s wants %u classes, the input's label has %u", loss,
+                    want, sh->classes);
     if (want < 2 || want > CLASSES_MAX)
         return fail(e, ST_BAD_CONFIG, "classes must be 2..%d, got %u", CLASSES_MAX, want);
     sh->classes = o->classes = want;
     return ST_OK;
+}
+
+/* Do rows count by their class? */
+static bool weighted(const struct linear_opts *o)
+{
+    return o->class_weight.n > 1 || (o->class_weight.n == 1 && o->class_weight.v[0] != 1.0f);
+}
+
+static enum st check_weights(const struct linear_opts *o, struct err *e)
+{
+    const struct f32s *w = &o->class_weight;
+    float most = 0;
+
+    if (!weighted(o))
+        return ST_OK;
+    if (linear_out(o->loss) == OUT_VALUE)
+        return fail(e, ST_BAD_CONFIG, "class_weight: loss %s learns a number, there are no classes",
+                    loss_names[o->loss]);
+    if (w->n != o->classes)
+        return fail(e, ST_BAD_CONFIG,
+                    "class_weight has %u values, there are %u classes: give one for each, class 0 "
+                    "first",
+                    w->n, o->classes);
+    for (uint32_t c = 0; c < w->n; c++) {
+        if (!(w->v[c] >= 0))
+            return fail(e, ST_BAD_CONFIG, "class_weight of class %u is %g, must not be negative", c,
+                        (double)w->v[c]);
+        most = w->v[c] > most ? w->v[c] : most;
+    }
+    return most > 0
+               ? ST_OK
+               : fail(e, ST_BAD_CONFIG, "class_weight: all %u are 0, nothing is learned", w->n);
 }
 
 static enum st check_lists(const struct linear_opts *o, struct err *e)
@@ -98,13 +155,14 @@ enum st linear_check(struct shape *sh, void *opts, struct err *e)
 {
     struct linear_opts *o = opts;
 
-    CHECK(o->loss <= LINEAR_SQUARED && o->optimizer <= LINEAR_SGD);
+    CHECK(o->loss < LINEAR_LOSSES && o->optimizer <= LINEAR_SGD);
     if (sh->ny != 1)
         return fail(e, ST_BAD_CONFIG, "linear learns one label, the input has %u", sh->ny);
     if (!sh->d[0] || sh->d[0] > COLUMNS_MAX)
         return fail(e, ST_BAD_CONFIG, "linear needs 1..%d features, the input has %u", COLUMNS_MAX,
                     sh->d[0]);
     TRY(check_classes(sh, o, e));
+    TRY(check_weights(o, e));
     TRY(check_lists(o, e));
     if (sh->nnz[0] && o->standardize == LINEAR_TRUE)
         return fail(e, ST_BAD_CONFIG,
@@ -116,10 +174,12 @@ enum st linear_check(struct shape *sh, void *opts, struct err *e)
     if (!sh->batch_rows)
         sh->batch_rows = o->batch;
     sh->models = o->learning_rate.n * o->l1.n * o->l2.n;
-    sh->zcols = sh->models * (o->loss == LINEAR_SOFTMAX ? sh->classes : 1);
-    sh->out = o->loss == LINEAR_LOGISTIC  ? OUT_MARGIN
-              : o->loss == LINEAR_SOFTMAX ? OUT_LOGITS
-                                          : OUT_VALUE;
+    sh->out = linear_out(o->loss);
+    sh->zcols = sh->models * (sh->out == OUT_LOGITS ? sh->classes : 1);
+    sh->loss = linear_kind(o->loss);
+    sh->loss_at = o->loss == LINEAR_QUANTILE ? o->quantile
+                  : o->loss == LINEAR_HUBER  ? o->huber_delta
+                                             : 0;
     return ST_OK;
 }
 
@@ -146,6 +206,7 @@ struct lin linear_of(const struct shape *sh, const void *opts)
     l.standard = o->standardize == LINEAR_TRUE;
     l.has_n = o->optimizer != LINEAR_SGD;
     l.has_z = o->optimizer == LINEAR_FTRL;
+    l.weighted = weighted(o);
     l.xld = (l.d + 15u) & ~15u;
     l.r = 1 + (l.sparse && sh->nnz[0] < l.d ? sh->nnz[0] : l.d);
     return l;
@@ -177,12 +238,12 @@ static void declare_state(struct decl *d, const struct lin *l)
             "coefficients by feature and column (model, class), in units of shift and scale; the "
             "last row is the bias",
             DT_F32, LAW_FOLD, own, rows, z),
-        TENSOR(LIN_N, "n", "sum of squared gradients of each coefficient", DT_F32, LAW_FOLD, own,
-               l->has_n ? rows : none, z),
+        TENSOR(LIN_N, "n", "sum of squared gradients of each coefficient, times growth", DT_F32,
+               LAW_FOLD, own, l->has_n ? rows : none, z),
         TENSOR(LIN_Z, "z", "ftrl: sum of gradients less the pull to past coefficients", DT_F32,
                LAW_LOCAL, own, l->has_z ? rows : none, z),
-        TENSOR(LIN_COUNT, "count", "weight of the rows that had the feature", DT_F32, LAW_FOLD,
-               T_DECAY | sparse, l->sparse ? rows : none, 0),
+        TENSOR(LIN_COUNT, "count", "weight of the rows that had the feature, times growth", DT_F32,
+               LAW_FOLD, sparse, l->sparse ? rows : none, 0),
         TENSOR(LIN_SHIFT, "shift", "subtracted from a feature", DT_F32, LAW_FOLD, T_PULL, std, 0),
         TENSOR(LIN_SCALE, "scale", "multiplied with it then", DT_F32, LAW_FOLD, T_PULL, std, 0),
         TENSOR(LIN_GRID, "grid", "learning rate, l1, l2 of each column, and 0", DT_F32, LAW_LOCAL,
@@ -191,7 +252,10 @@ static void declare_state(struct decl *d, const struct lin *l)
                "of the first rows: mean, sum of squared deviations, least, greatest", DT_F64,
                LAW_LOCAL, T_HOST, std ? MOM_ROWS : none, std),
         TENSOR(LIN_WARM, "warm", "weight of the rows in moments; the same when scale was set",
-               DT_F64, LAW_LOCAL, T_HOST, std ? WARM_N : none, 0)};
+               DT_F64, LAW_LOCAL, T_HOST, std ? WARM_N : none, 0),
+        TENSOR(LIN_GROWTH, "growth",
+               "unit of n and count: with a half-life it grows, they do not fade", DT_F64, LAW_FOLD,
+               T_HOST, l->sparse ? 1 : none, 0)};
 
     add_all(d, t, sizeof t / sizeof *t);
 }
@@ -219,9 +283,10 @@ static void declare_work(struct decl *d, const struct lin *l)
 {
     const uint64_t b = l->b, z = l->z, r = l->r, none = 0, touched = l->sparse ? r : none;
     const uint64_t softmax = l->o->loss == LINEAR_SOFTMAX ? b : none;
+    const uint64_t each = linear_out(l->o->loss) == OUT_LOGITS ? b : none;
     const struct tdecl t[] = {
         TENSOR(WORK_Z, "z", "outputs", DT_F32, 0, 0, b, z),
-        TENSOR(WORK_P, "p", "probabilities", DT_F32, 0, 0, softmax, z),
+        TENSOR(WORK_P, "p", "probabilities, or losses of each class", DT_F32, 0, 0, each, z),
         TENSOR(WORK_E, "e", "weight times derivative of the loss", DT_F32, 0, 0, b, z),
         TENSOR(WORK_LOSS, "loss", "losses", DT_F32, 0, 0, b, l->m),
         TENSOR(WORK_LSE, "lse", "log-sum-exp of the outputs", DT_F32, 0, 0, softmax, l->m),
@@ -234,7 +299,11 @@ static void declare_work(struct decl *d, const struct lin *l)
                touched ? 2 : none, touched),
         TENSOR(WORK_ROW, "row", "one row of w, n, z", DT_F32, 0, T_HOST, 3, z),
         TENSOR(WORK_SUM, "sum", "a row of sums", DT_F64, 0, T_HOST, z, 0),
-        TENSOR(WORK_OUT, "out", "outputs to finish", DT_F32, 0, T_HOST, b, l->c)};
+        TENSOR(WORK_OUT, "out", "outputs to finish", DT_F32, 0, T_HOST, b, l->c),
+        TENSOR(WORK_WEIGHT, "weight", "of rows and their classes", DT_F32, 0, 0,
+               l->weighted ? b : none, 0),
+        TENSOR(WORK_HOST_WEIGHT, "weight.host", "the same", DT_F32, 0, T_HOST,
+               l->weighted ? b : none, 0)};
 
     add_all(d, t, sizeof t / sizeof *t);
 }
@@ -264,15 +333,18 @@ static void declare_out(struct decl *d, const struct lin *l)
 {
     const struct tdecl logistic[] = {TENSOR(0, "margin", "log odds of class 1", DT_F32, 0, 0, 1, 0),
                                      TENSOR(1, "probability", "of class 1", DT_F32, 0, 0, 1, 0)};
-    const struct tdecl softmax[] = {
+    const struct tdecl hinge[] = {TENSOR(0, "margin", "above 0: class 1", DT_F32, 0, 0, 1, 0),
+                                  TENSOR(1, "class", "0 or 1", DT_F32, 0, 0, 1, 0)};
+    const struct tdecl classes[] = {
         TENSOR(0, "class", "the likeliest class", DT_F32, 0, 0, 1, 0),
         TENSOR(1, "p", "probability of each class", DT_F32, 0, 0, l->c, 0)};
     const struct tdecl value[] = {TENSOR(0, "value", "prediction", DT_F32, 0, 0, 1, 0)};
+    const enum out_kind out = linear_out(l->o->loss);
 
-    if (l->o->loss == LINEAR_LOGISTIC)
-        add_all(d, logistic, 2);
-    else if (l->o->loss == LINEAR_SOFTMAX)
-        add_all(d, softmax, 2);
+    if (out == OUT_MARGIN)
+        add_all(d, l->o->loss == LINEAR_LOGISTIC ? logistic : hinge, 2);
+    else if (out == OUT_LOGITS)
+        add_all(d, classes, 2);
     else
         add_all(d, value, 1);
 }
@@ -301,6 +373,8 @@ enum st linear_init(const struct ctx *x, struct tensors *s)
     float *row = x->work->t[WORK_ROW].f32;
 
     CHECK(s->t[LIN_GRID].n == (uint64_t)GRID_ROWS * l.z);
+    if (l.sparse)
+        s->t[LIN_GROWTH].f64[0] = 1;
     for (uint32_t k = 0; k < GRID_ROWS; k++) {
         for (uint32_t j = 0; j < l.z; j++) {
             struct linear_setting v = linear_setting(l.o, j / l.c);

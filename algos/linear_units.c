@@ -265,6 +265,7 @@ enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot
     const struct lin l = linear_of(x->shape, x->opts);
     const struct tensor *t = slot->state->t;
     double weight = slot->weight * t[LIN_WEIGHT].f64[0];
+    const double growth = linear_growth(&l, slot->state);
 
     CHECK(slot->weight >= 0 && t[LIN_WEIGHT].f64[0] >= 0);
     CHECK(t[LIN_W].n == view->t[VIEW_W].n && t[LIN_N].n == view->t[VIEW_N].n);
@@ -274,14 +275,14 @@ enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot
     view->t[VIEW_WEIGHT].f64[0] += weight;
     fold_units(&l, view, slot->state, weight);
     for (uint64_t j = 0; j <= l.d; j++) {
-        double own = l.sparse ? slot->weight * (double)t[LIN_COUNT].f32[j] : weight;
+        double own = l.sparse ? slot->weight * (double)t[LIN_COUNT].f32[j] / growth : weight;
 
         if (own == 0)
             continue;
         for (uint64_t k = j * l.z; k < (j + 1) * l.z; k++) {
             view->t[VIEW_W].f64[k] += own * (double)t[LIN_W].f32[k];
             if (l.has_n)
-                view->t[VIEW_N].f64[k] += own * (double)t[LIN_N].f32[k];
+                view->t[VIEW_N].f64[k] += own * ((double)t[LIN_N].f32[k] / growth);
         }
         if (l.sparse)
             view->t[VIEW_COUNT].f64[j] += own;
@@ -385,6 +386,7 @@ static void rebase_units(const struct ctx *x, const struct lin *l, struct tensor
 enum st linear_rebase(const struct ctx *x, struct tensors *s, const struct tensors *view)
 {
     const struct lin l = linear_of(x->shape, x->opts);
+    const float growth = (float)linear_growth(&l, s);
     double *bias = x->work->t[WORK_SUM].f64;
 
     CHECK(s->t[LIN_W].n == view->t[VIEW_W].n && s->t[LIN_N].n == view->t[VIEW_N].n);
@@ -401,6 +403,8 @@ enum st linear_rebase(const struct ctx *x, struct tensors *s, const struct tenso
             continue;
         k = row_get(x, &l, s, j);
         row_from_view(&l, view, j, k, bias);
+        for (uint32_t i = 0; i < l.z && l.has_n; i++)
+            k.n[i] *= growth;
         row_put(x, &l, s, j, k);
     }
     return ST_OK;

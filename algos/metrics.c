@@ -1,5 +1,6 @@
 #include "algos/metrics.h"
 
+#include "algos/loss.h"
 #include "algos/tensors.h"
 #include "config/base/limits.h"
 
@@ -355,7 +356,7 @@ void metrics_add(struct tensors *state, const struct shape *sh, const struct row
 
 /* ---- read ---- */
 
-static void baseline(struct metric *x, const double *label, const struct shape *sh)
+static void baseline_of_out(struct metric *x, const double *label, const struct shape *sh)
 {
     uint32_t classes = sh->out == OUT_MARGIN ? 2 : sh->classes;
     double n = 0, most = 0, loss = 0;
@@ -378,6 +379,13 @@ static void baseline(struct metric *x, const double *label, const struct shape *
             loss -= label[c] / n * log(label[c] / n);
     x->baseline_loss = loss;
     x->baseline_accuracy = most / n;
+}
+
+static void baseline(struct metric *x, const double *label, const struct shape *sh)
+{
+    baseline_of_out(x, label, sh);
+    if (sh->loss != LOSS_OF_OUT)
+        x->baseline_loss = loss_baseline(sh, label);
 }
 
 /* The chance that a random row of class 1 scores above one of class 0; within a bin a half. */

@@ -46,7 +46,7 @@ struct rows {
     uint32_t ny; /* y[n, ny]; classes 0..C-1 as float; y NULL: no labels */
     const float *y;
     const uint32_t *y_ptr, *y_col; /* multi-label as CSR instead of y */
-    const float *weight;           /* never NULL, >= 0; class weights are already in it */
+    const float *weight;           /* never NULL, >= 0; without the weights of classes */
     /* half-life: what was learned before this batch counts so much less from here on, (0, 1]; an
      * algorithm multiplies with it what is proportional to row weights before it learns. 1: the job
      * has no half-life */

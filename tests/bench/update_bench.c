@@ -169,7 +169,8 @@ static void make_rows(struct bench *b)
         uint32_t first = i * j->batch;
         struct rows *r = &b->rows[i];
 
-        *r = (struct rows){.n = j->batch, .train = j->batch, .batch = i, .ny = 1, .host = r};
+        *r = (struct rows){
+            .n = j->batch, .train = j->batch, .batch = i, .ny = 1, .decay = 1, .host = r};
         r->y = b->y + first;
         r->weight = b->weight + first;
         r->rid = b->rid + first;

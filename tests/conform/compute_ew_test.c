@@ -43,6 +43,63 @@ static void want_squared(struct values *e)
     e->v[4] = d * d / 2.0;
 }
 
+static void want_pinball(struct values *e)
+{
+    double d = e->v[0] - e->v[1], price = d > 0 ? (double)prm[1] : d < 0 ? -(double)prm[0] : 0;
+
+    e->v[3] = price * e->v[2];
+    e->v[4] = price * d;
+}
+
+static void want_huber(struct values *e)
+{
+    double d = e->v[0] - e->v[1], most = (double)prm[0];
+
+    e->v[3] = fmax(-most, fmin(most, d)) * e->v[2];
+    e->v[4] = fabs(d) <= most ? d * d / 2.0 : most * (fabs(d) - most / 2.0);
+}
+
+static void want_hinge(struct values *e)
+{
+    double s = 2 * e->v[1] - 1, h = fmax(0.0, 1 - s * e->v[0]);
+
+    e->v[3] = h > 0 ? -s * e->v[2] : 0;
+    e->v[4] = h;
+}
+
+static void want_squared_hinge(struct values *e)
+{
+    double s = 2 * e->v[1] - 1, h = fmax(0.0, 1 - s * e->v[0]);
+
+    e->v[3] = -2 * s * h * e->v[2];
+    e->v[4] = h * h;
+}
+
+static void want_poisson(struct values *e) /* on the tangent where z > P0 */
+{
+    double z = e->v[0], most = (double)prm[0], mean = exp(fmin(z, most));
+
+    e->v[3] = (mean - e->v[1]) * e->v[2];
+    e->v[4] = mean * (1 + fmax(0.0, z - most)) - e->v[1] * z;
+    e->v[0] = mean;
+}
+
+static void want_one_vs_rest(struct values *e)
+{
+    e->v[1] = e->col % CLASSES == (uint32_t)e->v[1];
+    want_logistic(e);
+}
+
+static void want_group_sum(struct values *e) /* v[0] is the sum */
+{
+    e->v[1] = e->v[0];
+}
+
+static void want_fade(struct values *e)
+{
+    e->v[0] *= (double)prm[0];
+}
+
 static void want_onehot_grad(struct values *e)
 {
     e->v[3] = (e->v[0] - (e->col % CLASSES == (uint32_t)e->v[1])) * e->v[2];
@@ -150,6 +207,14 @@ static void want_ftrl(struct values *e)
     e->v[2] = z;
 }
 
+static void want_ftrl_fit(struct values *e)
+{
+    double w = e->v[0], s = sqrt(e->v[1]);
+
+    if (w != 0)
+        e->v[2] = -w * (((double)prm[1] + s) / e->v[3] + e->v[5]) - copysign(e->v[4], w);
+}
+
 /* Operands in order: the kind as in kernels.def, and what is put in: n any number, p positive, b 0
  * or 1, c a class, O nothing; of an A operand g the number of the column's group, s and q the sum
  * and the sum of squares of a group, where CLASSES columns are one. Capitals are written by the
@@ -162,6 +227,13 @@ static const struct kernel {
 } kernels[] = {
     {"logistic", EW_logistic, "FRRFF", "nbpOO", want_logistic},
     {"squared", EW_squared, "FRRFF", "nnpOO", want_squared},
+    {"pinball", EW_pinball, "FRRFF", "nnpOO", want_pinball},
+    {"huber", EW_huber, "FRRFF", "nnpOO", want_huber},
+    {"hinge", EW_hinge, "FRRFF", "nbpOO", want_hinge},
+    {"squared_hinge", EW_squared_hinge, "FRRFF", "nbpOO", want_squared_hinge},
+    {"poisson", EW_poisson, "FRRFF", "NppOO", want_poisson},
+    {"one_vs_rest", EW_one_vs_rest, "FRRFF", "ncpOO", want_one_vs_rest},
+    {"group_sum", EW_group_sum, "AF", "nO", want_group_sum},
     {"onehot_grad", EW_onehot_grad, "FRRF", "pcpO", want_onehot_grad},
     {"onehot_loss", EW_onehot_loss, "FARF", "nncO", want_onehot_loss},
     {"standardise", EW_standardise, "FCCF", "nnpO", want_standardise},
@@ -178,9 +250,11 @@ static const struct kernel {
     {"fm_pairs", EW_fm_pairs, "FAA", "Nqs", want_fm_pairs},
     {"fm_grad", EW_fm_grad, "FFRCA", "Nnppg", want_fm_grad},
     {"shrink", EW_shrink, "FFRC", "Nnpp", want_shrink},
+    {"fade", EW_fade, "F", "N", want_fade},
     {"sgd", EW_sgd, "FFCCC", "Nnppp", want_sgd},
     {"adagrad", EW_adagrad, "FFFCCC", "NPnppp", want_adagrad},
     {"ftrl", EW_ftrl, "FFFFCCC", "NPNnppp", want_ftrl},
+    {"ftrl_fit", EW_ftrl_fit, "FFFCCC", "npNppp", want_ftrl_fit},
 };
 enum { KERNELS = sizeof kernels / sizeof *kernels };
 static_assert(KERNELS == EW_COUNT - 1, "every kernel has its formula here");
@@ -218,7 +292,8 @@ static void run_ew(struct rig *g, const struct shape4 *s, struct result *out)
 {
     const struct kernel *k = &kernels[s->variant / 2];
     uint32_t pad = s->variant % 2 * 3, size[2] = {s->r, s->c};
-    float p[2] = {strpbrk(k->values, "cgsq") ? (float)CLASSES : prm[0], prm[1]};
+    bool classes = strpbrk(k->values, "cgsq") || strchr(k->kinds, 'A');
+    float p[2] = {classes ? (float)CLASSES : prm[0], prm[1]};
     struct arg a[8] = {{NULL, 0}};
     struct mat m[8];
 
@@ -253,7 +328,7 @@ static double whole_row(const struct kernel *k, int op, uint32_t c, uint32_t i, 
 
     if (k->values[op] == 'g')
         return (double)value(k, op, at + j / CLASSES);
-    if (k->values[op] == 'n')
+    if (k->values[op] == 'n' && strchr(k->values, 'c'))
         return (double)value(k, op, at + (uint64_t)j * CLASSES + (uint64_t)value(k, 2, i));
     for (uint64_t f = 0; f < CLASSES; f++) {
         double v = (double)value(k, op, at + (uint64_t)j * CLASSES + f);

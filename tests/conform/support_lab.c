@@ -67,6 +67,8 @@ enum st lab_open(struct lab *l, const struct subject *s, struct err *why)
                              .ny = s->a->flags & ALGO_LABEL ? 1 : 0,
                              .classes = s->classes,
                              .sparse = s->sparse,
+                             .counts = s->counts,
+                             .decay = s->decay,
                              .seed = 1};
 
     memset(l, 0, sizeof *l);

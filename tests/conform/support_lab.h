@@ -18,6 +18,8 @@ struct subject {      /* what is put to the laws */
     const char *const *options; /* "name=value", NULL at the end; NULL: defaults */
     uint32_t d, classes;        /* classes 0: the label is a number */
     bool sparse;
+    bool counts;    /* it is a number from 0 */
+    double decay;   /* rows.decay, where there is a half-life */
     bool coarser;   /* a model is less than what update() scores with (fewer centres) */
     bool adds_rows; /* weight 2 is the row twice, and a zero is no entry (linear) */
     bool diverges;  /* some packed models do: their z and losses need not be finite */

@@ -171,7 +171,7 @@ static void change_tail(struct lab *l)
         for (uint32_t q = f->x ? 0 : f->ptr[i]; !f->x && q < f->ptr[i + 1]; q++)
             ((float *)f->val)[q] = 7;
         for (uint32_t k = 0; k < r->ny; k++)
-            ((float *)r->y)[(size_t)i * r->ny + k] = l->s->classes ? 0 : -50;
+            ((float *)r->y)[(size_t)i * r->ny + k] = l->s->classes ? 0 : l->s->counts ? 50 : -50;
         ((float *)r->weight)[i] = 3;
         ((uint64_t *)r->rid)[i] += 1u << 20;
     }

@@ -209,6 +209,12 @@ enum st law_derive_repeats(struct lab *l, struct err *why)
     return on_folds(l, derives, why);
 }
 
+/* What a class of output z is likely in proportion to; top: the largest output. */
+static double odds(const struct shape *sh, float z, float top)
+{
+    return sh->loss == LOSS_ONE_VS_REST ? 1 / (1 + exp(-(double)z)) : exp((double)z - (double)top);
+}
+
 /* What score() should put into column c of a row, from the z that update() gave; NaN: nothing to
  * compare. */
 static double expected(const struct shape *sh, const float *z, float loss, uint32_t model,
@@ -216,6 +222,7 @@ static double expected(const struct shape *sh, const float *z, float loss, uint3
 {
     uint32_t classes = sh->classes;
     double sum = 0;
+    float top;
 
     if (sh->out == OUT_LOSS_ONLY) /* the last column is the distance whose square is the loss */
         return c + 1 == width ? sqrt((double)loss) : (double)NAN;
@@ -224,9 +231,12 @@ static double expected(const struct shape *sh, const float *z, float loss, uint3
     if (c + classes < width)
         return (double)NAN;
     z += (size_t)model * classes;
+    top = z[0];
+    for (uint32_t k = 1; k < classes; k++)
+        top = z[k] > top ? z[k] : top;
     for (uint32_t k = 0; k < classes; k++)
-        sum += exp((double)z[k] - (double)z[c + classes - width]);
-    return 1 / sum;
+        sum += odds(sh, z[k], top);
+    return odds(sh, z[c + classes - width], top) / sum;
 }
 
 /* Of packed model `model`, where update() has just left its eval. */

@@ -187,6 +187,8 @@ static float teach(const struct rows_room *m, uint32_t i, uint64_t w)
         z += f->x[(size_t)i * f->ld + j] * normal(word(p->seed, 77, j)) / (float)(1 + j % 3);
     for (uint32_t q = f->x ? 0 : f->ptr[i]; !f->x && q < f->ptr[i + 1]; q++)
         z += f->val[q] * normal(word(p->seed, 77, f->col[q]));
+    if (p->counts)
+        return z < 0 ? 0 : (float)(uint32_t)z;
     if (!p->classes)
         return z;
     z = z < -3 ? -3 : z > 2.99f ? 2.99f : z;
@@ -234,7 +236,7 @@ const struct rows *rows_make_sized(struct rows_room *m, uint32_t partition, uint
     m->r.ny = p->ny;
     m->r.y = p->ny ? y : NULL;
     m->r.weight = weight;
-    m->r.decay = 1;
+    m->r.decay = p->decay > 0 ? p->decay : 1;
     m->r.rid = rid;
     m->r.key = hash;
     m->r.ts_ms = ts;

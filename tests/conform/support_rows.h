@@ -49,6 +49,8 @@ struct rows_plan {
     uint32_t rows;                  /* most of a batch */
     uint32_t d, ny, classes, folds; /* folds: at most ROWS_FOLDS_MAX */
     bool sparse;
+    bool counts;  /* a label is a number from 0, not any */
+    double decay; /* of each batch; 0: 1 */
     uint64_t seed;
 };
 
