@@ -1,5 +1,5 @@
-/* tally.h: how good predictions were, from score rows and labels: loss, accuracy or rmse, confusion
- * matrix. Thread: one. */
+/* tally.h: how good predictions were, from score rows and labels: accuracy, log-loss and confusion
+ * matrix, or rmse, mse and mae; the loss, where it is another (loss.h). Thread: one. */
 #ifndef MILLRACE_TALLY_H
 #define MILLRACE_TALLY_H
 
@@ -8,9 +8,8 @@
 #include <stdio.h>
 
 struct tally {
-    enum out_kind out;
-    uint32_t classes;
-    double rows, weight, loss, hits, se;
+    struct shape shape; /* out, loss, loss_at, classes of it; classes 0: no classes */
+    double rows, weight, loss, hits, se, ae;
     double *confusion; /* [classes, classes] row: label, column: prediction; NULL: none */
 };
 
