@@ -42,7 +42,7 @@ const struct opt linear_options[] = {
     {"standardize", OPT_ENUM, AT(standardize), "auto", 0, 0, standardize_names,
      "centre and scale the columns by the first 4096 rows; auto: dense rows yes, sparse rows no",
      NULL},
-    {"beta", OPT_F32, AT(beta), "1", 0, 1e6, NULL,
+    {"beta", OPT_F32, AT(beta), "1", 1e-9, 1e6, NULL,
      "ftrl: added to the root of the squared gradients; larger means slower first steps", NULL},
     {0}};
 

@@ -465,6 +465,12 @@ static void complete(struct reader *r)
     snprintf(j->backend, sizeof j->backend, "%s", job_backend_words[r->words.backend]);
     if (strcmp(j->broker, "kafka") && strncmp(j->broker, "local:", 6))
         problem(r, 0, 0, "'broker' must be kafka or local:DIR");
+    if (j->input.hash_bits && j->input.format != FORMAT_LIBSVM)
+        problem(r, 0, 0,
+                "input.hash_bits is for input.format libsvm: the others name their columns");
+    if (j->input.hash_bits && j->input.width)
+        problem(r, 0, 0,
+                "input.width and input.hash_bits exclude each other: 2^hash_bits is the width");
     if (j->input.format == FORMAT_AVRO && !*j->input.schema)
         problem(r, 0, 0,
                 "input.schema is missing: the file with the Avro schema of the records ('millrace "

@@ -51,8 +51,9 @@ struct input {
     struct feature
         column[FEATURES_MAX]; /* csv: names of the fields, in order; none: f0, f1, ... with width */
     uint32_t columns;
-    char delimiter[2]; /* csv; "," */
-    float holdout;     /* share of rows scored and never learned, 0 .. 0.5 */
+    uint32_t hash_bits; /* libsvm: names are hashed to 2^hash_bits columns; 0: they are indices */
+    char delimiter[2];  /* csv; "," */
+    float holdout;      /* share of rows scored and never learned, 0 .. 0.5 */
     char class_name[CLASS_NAMES_MAX]
                    [CLASS_NAME_BYTES]; /* label values, class 0 first; none: numbers 0, 1, ... */
     uint32_t classes;

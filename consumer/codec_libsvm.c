@@ -1,6 +1,13 @@
 /* libsvm: "label index:value index:value ...", a line a row, a message of one line or several.
  * Indices count from 1 and ascend; index i is column i-1. "#" starts a comment. Rows are sparse;
- * the id space is input.width, which only the job knows. */
+ * the id space is input.width, which only the job knows: what is beyond it is a bad record.
+ *
+ * With input.hash_bits b what stands before the last colon of a word is a name: any bytes but
+ * blanks and "#", in any order. Its hash gives one of 2^b columns and a sign for the value; names
+ * of a row that share a column are added up, so that by the signs what is learned of one is, on
+ * average, not moved by the other (Weinberger, Dasgupta, Langford, Smola, Attenberg, ICML 2009).
+ * Numbers are names too: "7" and "07" are two. The hash is fixed: a model serves any job with the
+ * same hash_bits. */
 #include "consumer/codec.h"
 
 #include "config/base/bytes.h"
@@ -13,7 +20,7 @@
 
 struct svm {
     struct labels labels;
-    uint32_t width;
+    uint32_t width, bits; /* bits: of hashed names; 0: indices */
 };
 
 struct svm_line { /* where decoding stands: [p, stop) is what is left of the line */
@@ -29,25 +36,29 @@ static enum st svm_open(void *self, const struct input *in, bool need_label, str
 
     (void)need_label; /* the format has one in every line */
     (void)sample;
-    if (!in->width)
+    static_assert(1u << HASH_BITS_MAX <= COLUMNS_MAX, "hashed names fit the id space");
+
+    s->bits = in->hash_bits;
+    s->width = s->bits ? 1u << s->bits : in->width;
+    if (!s->width)
         return fail(e, ST_BAD_CONFIG,
                     "input.width is missing: libsvm text does not say how many columns there are; "
-                    "give the highest index");
-    if (in->width > COLUMNS_MAX)
+                    "give the highest index, or hash_bits for features that are names");
+    if (s->width > COLUMNS_MAX)
         return fail(e, ST_BAD_CONFIG, "input.width: %u is more than %d", in->width, COLUMNS_MAX);
     if (in->features || in->weight[0] || in->key[0] || in->time[0])
         return fail(e, ST_BAD_CONFIG,
                     "input: libsvm has a label and numbered columns, no fields that features, "
                     "weight, key or time could name");
     TRY(labels_init(&s->labels, in->class_name, in->classes, e));
-    s->width = in->width;
     memset(out, 0, sizeof *out);
     out->shape = block_shape_of(s->width, true);
     out->shape.ny = 1;
     out->columns = s->width;
     out->classes = s->labels.n;
     labels_names(&s->labels, out->class_name);
-    out->fingerprint = labels_hash(&s->labels, hash64(&s->width, sizeof s->width, FORMAT_LIBSVM));
+    out->fingerprint = labels_hash(
+        &s->labels, hash64(&s->width, sizeof s->width, FORMAT_LIBSVM + (uint64_t)s->bits * 256));
     return ST_OK;
 }
 
@@ -64,7 +75,10 @@ static const char *svm_column_name(void *self, uint32_t c, char *text, size_t n)
     const struct svm *s = self;
 
     CHECK(c < s->width);
-    snprintf(text, n, "%u", c + 1);
+    if (s->bits)
+        snprintf(text, n, "#%u", c); /* no column of one name */
+    else
+        snprintf(text, n, "%u", c + 1);
     return text;
 }
 
@@ -129,20 +143,100 @@ static enum bad put_entry(const struct svm *s, struct svm_line *l, struct bytes 
     return BAD_NONE;
 }
 
+/* "color=red:1" of any names: a column and a sign. */
+static enum bad put_hashed(const struct svm *s, struct svm_line *l, struct bytes w, struct block *b)
+{
+    const uint8_t *colon = memrchr(w.p, ':', w.n);
+    uint64_t hash;
+    float v;
+
+    if (!colon || colon == w.p)
+        return bad_word(l, BAD_VALUE, "name:value is needed, not", w);
+    if (!number_f32(colon + 1, (size_t)(w.p + w.n - colon - 1), &v))
+        return bad_word(l, BAD_VALUE, "no number in", w);
+    if (!isfinite(v))
+        return bad_word(l, BAD_NONFINITE, "not finite:", w);
+    if (l->entries == b->s.nnz_max)
+        return bad_word(l, BAD_FULL, "more entries than a block holds at", w);
+    hash = hash64(w.p, (size_t)(colon - w.p), 0);
+    b->col[l->entries] = (uint32_t)hash & (s->width - 1);
+    b->val[l->entries++] = hash >> 63 ? -v : v;
+    return BAD_NONE;
+}
+
+/* ---- a row of hashed names in order: heap sort, which takes neither memory nor quadratic time
+ * ---- */
+
+static void swap(uint32_t *col, float *val, uint32_t i, uint32_t j)
+{
+    uint32_t c = col[i];
+    float v = val[i];
+
+    col[i] = col[j], val[i] = val[j];
+    col[j] = c, val[j] = v;
+}
+
+static void sift(uint32_t *col, float *val, uint32_t i, uint32_t n)
+{
+    for (uint32_t k = 2 * i + 1; k < n; i = k, k = 2 * i + 1) {
+        k += k + 1 < n && col[k + 1] > col[k];
+        if (col[i] >= col[k])
+            return;
+        swap(col, val, i, k);
+    }
+}
+
+static void sort(uint32_t *col, float *val, uint32_t n)
+{
+    for (uint32_t i = n / 2; i-- > 0;)
+        sift(col, val, i, n);
+    for (uint32_t k = n; k-- > 1;) {
+        swap(col, val, 0, k);
+        sift(col, val, 0, k);
+    }
+}
+
+/* Entries [from, l->entries) ascend and have each column once. */
+static enum bad tidy(struct svm_line *l, struct block *b, uint32_t from)
+{
+    uint32_t to = from;
+
+    sort(b->col + from, b->val + from, l->entries - from);
+    for (uint32_t q = from; q < l->entries; q++) {
+        if (to > from && b->col[to - 1] == b->col[q]) {
+            b->val[to - 1] += b->val[q];
+            if (!isfinite(b->val[to - 1]))
+                return bad_word(l, BAD_NONFINITE, "names that share a column sum to infinity in",
+                                (struct bytes){l->stop, 0});
+            continue;
+        }
+        b->col[to] = b->col[q];
+        b->val[to++] = b->val[q];
+    }
+    l->entries = to;
+    return BAD_NONE;
+}
+
 static enum bad decode_line(const struct svm *s, struct svm_line *l, struct block *b)
 {
-    uint32_t n = b->n + l->row;
+    uint32_t n = b->n + l->row, from = l->entries;
     struct bytes w = next_word(l);
     int64_t last = -1;
 
     if (!labels_text(&s->labels, w.p, w.n, &b->y[n]))
         return bad_word(l, BAD_LABEL, "no such class", w);
     for (w = next_word(l); w.n; w = next_word(l)) {
-        enum bad bad = put_entry(s, l, w, last, b);
+        enum bad bad = s->bits ? put_hashed(s, l, w, b) : put_entry(s, l, w, last, b);
 
         if (bad)
             return bad;
         last = b->col[l->entries - 1];
+    }
+    if (s->bits) {
+        enum bad bad = tidy(l, b, from);
+
+        if (bad)
+            return bad;
     }
     DCHECK(l->p == l->stop && n < BLOCK_ROWS);
     b->ptr[n + 1] = l->entries;
@@ -206,7 +300,7 @@ static enum bad svm_decode(void *self, struct bytes key, struct bytes value, int
 
 const struct codec codec_libsvm = {
     .name = "libsvm",
-    .summary = "label index:value ...; sparse, indices count from 1",
+    .summary = "label index:value ...; sparse, indices count from 1, or hashed names",
     .self_bytes = sizeof(struct svm),
     .open = svm_open,
     .close = svm_close,

@@ -13,6 +13,7 @@ enum {
     BATCH_ROWS_MAX = BLOCK_ROWS,
     PARTITIONS_MAX = 1024, /* of one data topic */
     COLUMNS_MAX = 1 << 24, /* dense columns or sparse id space */
+    HASH_BITS_MAX = 24,
     RECORD_BYTES_MAX = 64 << 20,
     SCHEMA_BYTES_MAX = 1 << 20,
     SCHEMA_DEPTH_MAX = 64,

@@ -140,6 +140,116 @@ static void a_job_without_width_is_refused(void **state)
     assert_non_null(strstr(f->e.text, "input.width is missing"));
 }
 
+/* ---- hashed names ---- */
+
+/* The column of a name and the sign of its value, as a row of its own has them. */
+static uint32_t column_of(struct fixture *f, const char *name, float *sign)
+{
+    uint32_t at = f->b.ptr[f->b.n];
+    char line[64];
+
+    snprintf(line, sizeof line, "0 %s:1", name);
+    assert_int_equal(decode(f, line), BAD_NONE);
+    assert_int_equal(f->b.ptr[f->b.n], at + 1);
+    *sign = f->b.val[at];
+    assert_true(*sign == 1 || *sign == -1);
+    return f->b.col[at];
+}
+
+static void hashed(struct fixture *f, uint32_t bits)
+{
+    f->in.width = 0;
+    f->in.hash_bits = bits;
+    ready(f);
+    assert_int_equal(f->out.shape.d, 1u << bits);
+}
+
+static void names_are_hashed_to_columns_with_signs(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t at, minus = 0, seen[16] = {0};
+    float sign, value = 0;
+    char name[32];
+
+    hashed(f, 4);
+    for (uint32_t i = 0; i < 1600; i++) {
+        snprintf(name, sizeof name, "user:%u", i); /* a colon may be part of a name */
+        at = column_of(f, name, &sign);
+        assert_true(at < 16);
+        seen[at]++;
+        minus += sign < 0;
+        value += sign;
+    }
+    assert_true(minus > 700 && minus < 900);
+    for (uint32_t c = 0; c < 16; c++)
+        assert_true(seen[c] > 60 && seen[c] < 140);
+}
+
+/* Words in any order, names that meet in a column, one name twice: a row is the sum of its words.
+ */
+static void a_row_of_names_ascends_and_has_a_column_once(void **state)
+{
+    static const char *const words[] = {"b:2", "7:1", "07:4", "b:-0.5", "a=x:3", "c:0", "d:1",
+                                        "e:9", "f:1", "g:1",  "h:2",    "i:3",   "j:4", "k:5"};
+    const uint32_t n = sizeof words / sizeof *words;
+    float want[8] = {0}, sign;
+    struct fixture *f = *state;
+    char line[256] = "1", name[16];
+    uint32_t from, to;
+
+    hashed(f, 3);
+    for (uint32_t i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(words[i], ":"), words[i]);
+        to = column_of(f, name, &sign);
+        want[to] += sign * strtof(strchr(words[i], ':') + 1, NULL);
+        strcat(strcat(line, " "), words[i]);
+    }
+    from = f->b.ptr[f->b.n];
+    assert_int_equal(decode(f, line), BAD_NONE);
+    to = f->b.ptr[f->b.n];
+    assert_true(to - from <= 8);
+    for (uint32_t q = from; q < to; q++) {
+        assert_true(q == from || f->b.col[q] > f->b.col[q - 1]);
+        assert_float_equal(f->b.val[q], want[f->b.col[q]], 1e-6);
+        want[f->b.col[q]] = 0;
+    }
+    for (uint32_t c = 0; c < 8; c++)
+        assert_true(want[c] == 0);
+}
+
+static void a_long_row_of_names_is_in_order(void **state)
+{
+    struct fixture *f = *state;
+    char *line = malloc(64000), *p = line;
+    uint32_t from;
+
+    hashed(f, 20);
+    p += sprintf(p, "0");
+    for (uint32_t i = 0; i < 5000; i++)
+        p += sprintf(p, " w%u:1", i * 7919u % 5000);
+    assert_int_equal(decode(f, line), BAD_NONE);
+    from = f->b.ptr[0];
+    assert_true(f->b.ptr[1] - from > 4950); /* 12 pairs of 5,000 names meet among 2^20 columns */
+    for (uint32_t q = from + 1; q < f->b.ptr[1]; q++)
+        assert_true(f->b.col[q] > f->b.col[q - 1]);
+    free(line);
+}
+
+static void bad_words_among_names_have_reasons(void **state)
+{
+    struct fixture *f = *state;
+
+    hashed(f, 1);
+    assert_int_equal(decode(f, "1 name"), BAD_VALUE);
+    assert_string_equal(f->detail, "line 1: name:value is needed, not 'name'");
+    assert_int_equal(decode(f, "1 :2"), BAD_VALUE);
+    assert_int_equal(decode(f, "1 a:b"), BAD_VALUE);
+    assert_int_equal(decode(f, "1 a:inf"), BAD_NONFINITE);
+    assert_int_equal(decode(f, "1 a:3e38 a:3e38"), BAD_NONFINITE);
+    assert_int_equal(decode(f, "1"), BAD_NONE);
+    assert_int_equal(f->b.ptr[1], f->b.ptr[0]);
+}
+
 /* The counts are awk's. */
 static void a9a_is_read(void **state)
 {
@@ -183,6 +293,10 @@ int main(void)
         SVM_TEST(bad_lines_have_reasons_and_leave_the_block),
         SVM_TEST(the_block_is_full_by_entries_too),
         SVM_TEST(a_job_without_width_is_refused),
+        SVM_TEST(names_are_hashed_to_columns_with_signs),
+        SVM_TEST(a_row_of_names_ascends_and_has_a_column_once),
+        SVM_TEST(a_long_row_of_names_is_in_order),
+        SVM_TEST(bad_words_among_names_have_reasons),
         SVM_TEST(a9a_is_read),
     };
 

@@ -139,6 +139,25 @@ static void broken_files_say_where(void **state)
     assert_non_null(strstr(said, "did you mean 'fake'?"));
 }
 
+static void names_are_hashed_where_rows_have_names(void **state)
+{
+    static const char *const rest = "job: a\ntopic: t\nalgo: fake\noptions: {classes: 2}\n";
+    char said[4096], text[512];
+
+    (void)state;
+    snprintf(text, sizeof text, "%sinput: {format: libsvm, hash_bits: 24}\n", rest);
+    assert_int_equal(read_text(text, NULL, 0, said, sizeof said), 0);
+    assert_int_equal(job.input.hash_bits, 24);
+    snprintf(text, sizeof text, "%sinput: {format: libsvm, hash_bits: 25}\n", rest);
+    assert_int_equal(read_text(text, NULL, 0, said, sizeof said), 1);
+    snprintf(text, sizeof text, "%sinput: {format: csv, hash_bits: 10}\n", rest);
+    assert_int_equal(read_text(text, NULL, 0, said, sizeof said), 1);
+    assert_non_null(strstr(said, "input.hash_bits is for input.format libsvm"));
+    snprintf(text, sizeof text, "%sinput: {format: libsvm, width: 9, hash_bits: 10}\n", rest);
+    assert_int_equal(read_text(text, NULL, 0, said, sizeof said), 1);
+    assert_non_null(strstr(said, "exclude each other"));
+}
+
 static void set_wins_over_the_file(void **state)
 {
     static const char *const set[] = {"seed=7", "options.learning_rate=0.3", "input.holdout=0.2"},
@@ -161,6 +180,7 @@ int main(void)
         cmocka_unit_test(all_problems_are_reported_at_once_with_place_and_nearest_word),
         cmocka_unit_test(a_start_is_a_topic_and_a_version),
         cmocka_unit_test(broken_files_say_where),
+        cmocka_unit_test(names_are_hashed_where_rows_have_names),
         cmocka_unit_test(set_wins_over_the_file),
     };
 
