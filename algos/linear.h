@@ -32,6 +32,7 @@ struct linear_opts {
     uint32_t loss, classes, optimizer, batch, standardize;
     struct f32s learning_rate, l1, l2; /* the grid: learning_rate slowest, l2 fastest */
     float beta, quantile, huber_delta;
+    bool average;
     struct f32s class_weight; /* one of 1, or none at all: they count alike */
 };
 
@@ -50,7 +51,8 @@ enum {              /* state */
        LIN_GRID,    /* f32[GRID_ROWS, Z] the setting of each column */
        LIN_MOMENTS, /* f64[MOM_ROWS, D] host: of the warm-up, per feature */
        LIN_WARM,    /* f64[WARM_N] host */
-       LIN_GROWTH   /* f64[1] host, sparse: unit of n and count, see linear_forget.c */
+       LIN_GROWTH,  /* f64[1] host, sparse: unit of n and count, see linear_forget.c */
+       LIN_MEAN     /* f32[D + 1, Z] average: mean of w over the batches */
 };
 enum { GRID_RATE, GRID_L1, GRID_L2, GRID_NONE /* zeros: for the bias */, GRID_ROWS };
 enum { MOM_MEAN, MOM_M2, MOM_MIN, MOM_MAX, MOM_ROWS };
@@ -62,7 +64,8 @@ enum {              /* view: sums over slots until fold_end, then means, in raw 
        VIEW_N,      /* f64[D + 1, Z] */
        VIEW_COUNT,  /* f64[D + 1] sparse */
        VIEW_SHIFT,  /* f64[D] standardised: pooled mean, */
-       VIEW_SPREAD  /* f64[D] and what one unit is; sum of squares until fold_end */
+       VIEW_SPREAD, /* f64[D] and what one unit is; sum of squares until fold_end */
+       VIEW_MEAN    /* f64[D + 1, Z] average */
 };
 
 enum {
@@ -83,7 +86,7 @@ enum {            /* work */
        WORK_TN,
        WORK_TZ,
        WORK_SEEN,       /* f32[2, R] sparse: of count, and what is added to it */
-       WORK_ROW,        /* f32[3, Z] host: one row of w, n, z */
+       WORK_ROW,        /* f32[4, Z] host: one row of w, n, z, mean */
        WORK_SUM,        /* f64[Z] host */
        WORK_OUT,        /* f32[B, C] host: what score() finishes */
        WORK_WEIGHT,     /* f32[B] weights of rows and their classes, where classes have any; */

@@ -25,6 +25,9 @@ const struct opt linear_options[] = {
      "loss quantile: the share of labels that lie below the prediction", NULL},
     {"huber_delta", OPT_F32, AT(huber_delta), "1", 1e-9, 1e9, NULL,
      "loss huber: the error from which on the loss grows as a line", NULL},
+    {"average", OPT_BOOL, AT(average), "false", 0, 0, NULL,
+     "the model is the mean of the coefficients over the stream, late ones count most; dense rows",
+     NULL},
     {"class_weight", OPT_F32S, AT(class_weight), "1", 0, 1e6, NULL,
      "what rows of each class count in learning, class 0 first; metrics count them alike", NULL},
     {"optimizer", OPT_ENUM, AT(optimizer), "adagrad", 0, 0, optimizer_names,
@@ -167,6 +170,8 @@ enum st linear_check(struct shape *sh, void *opts, struct err *e)
     if (sh->nnz[0] && o->standardize == LINEAR_TRUE)
         return fail(e, ST_BAD_CONFIG,
                     "standardize: true needs dense rows: leave it out or scale the values before");
+    if (sh->nnz[0] && o->average)
+        return fail(e, ST_BAD_CONFIG, "average: true needs dense rows: leave it out");
     if (o->standardize == LINEAR_AUTO)
         o->standardize = sh->nnz[0] ? LINEAR_FALSE : LINEAR_TRUE;
     if (!o->batch)
@@ -255,7 +260,9 @@ static void declare_state(struct decl *d, const struct lin *l)
                DT_F64, LAW_LOCAL, T_HOST, std ? WARM_N : none, 0),
         TENSOR(LIN_GROWTH, "growth",
                "unit of n and count: with a half-life it grows, they do not fade", DT_F64, LAW_FOLD,
-               T_HOST, l->sparse ? 1 : none, 0)};
+               T_HOST, l->sparse ? 1 : none, 0),
+        TENSOR(LIN_MEAN, "mean", "mean of w over the batches, late ones count most", DT_F32,
+               LAW_FOLD, 0, l->o->average ? rows : none, z)};
 
     add_all(d, t, sizeof t / sizeof *t);
 }
@@ -273,8 +280,9 @@ static void declare_view(struct decl *d, const struct lin *l)
         TENSOR(VIEW_COUNT, "count", "weight of the rows that had the feature", DT_F64, LAW_FOLD,
                T_HOST, l->sparse ? rows : none, 0),
         TENSOR(VIEW_SHIFT, "shift", "pooled mean of a feature", DT_F64, LAW_FOLD, T_HOST, std, 0),
-        TENSOR(VIEW_SPREAD, "spread", "pooled unit of a feature", DT_F64, LAW_FOLD, T_HOST, std,
-               0)};
+        TENSOR(VIEW_SPREAD, "spread", "pooled unit of a feature", DT_F64, LAW_FOLD, T_HOST, std, 0),
+        TENSOR(VIEW_MEAN, "mean", "w as above, of the slots' means", DT_F64, LAW_FOLD, T_HOST,
+               l->o->average ? rows : none, z)};
 
     add_all(d, t, sizeof t / sizeof *t);
 }
@@ -297,7 +305,7 @@ static void declare_work(struct decl *d, const struct lin *l)
         TENSOR(WORK_TZ, "touched.z", "rows of z", DT_F32, 0, 0, l->has_z ? touched : none, z),
         TENSOR(WORK_SEEN, "touched.count", "of count, and its growth", DT_F32, 0, 0,
                touched ? 2 : none, touched),
-        TENSOR(WORK_ROW, "row", "one row of w, n, z", DT_F32, 0, T_HOST, 3, z),
+        TENSOR(WORK_ROW, "row", "one row of w, n, z, mean", DT_F32, 0, T_HOST, 4, z),
         TENSOR(WORK_SUM, "sum", "a row of sums", DT_F64, 0, T_HOST, z, 0),
         TENSOR(WORK_OUT, "out", "outputs to finish", DT_F32, 0, T_HOST, b, l->c),
         TENSOR(WORK_WEIGHT, "weight", "of rows and their classes", DT_F32, 0, 0,

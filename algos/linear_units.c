@@ -46,14 +46,14 @@
 static const float start_count = 1e-20f;
 
 struct row { /* of a state, in WORK_ROW */
-    float *w, *n, *z;
+    float *w, *n, *z, *mean;
 };
 
 static struct row row_get(const struct ctx *x, const struct lin *l, const struct tensors *s,
                           uint64_t j)
 {
     float *p = x->work->t[WORK_ROW].f32;
-    struct row k = {.w = p, .n = p + l->z, .z = p + 2 * (size_t)l->z};
+    struct row k = {.w = p, .n = p + l->z, .z = p + 2 * (size_t)l->z, .mean = p + 3 * (size_t)l->z};
     size_t bytes = l->z * sizeof *p;
 
     x->c->get(x->cs, k.w, s->t[LIN_W].f32 + j * l->z, bytes);
@@ -61,6 +61,8 @@ static struct row row_get(const struct ctx *x, const struct lin *l, const struct
         x->c->get(x->cs, k.n, s->t[LIN_N].f32 + j * l->z, bytes);
     if (l->has_z)
         x->c->get(x->cs, k.z, s->t[LIN_Z].f32 + j * l->z, bytes);
+    if (l->o->average)
+        x->c->get(x->cs, k.mean, s->t[LIN_MEAN].f32 + j * l->z, bytes);
     return k;
 }
 
@@ -75,6 +77,8 @@ static void row_put(const struct ctx *x, const struct lin *l, struct tensors *s,
         if (l->sparse)
             touch(s, id[i], j, 1);
     }
+    if (l->o->average)
+        x->c->put(x->cs, s->t[LIN_MEAN].f32 + j * l->z, k.mean, l->z * sizeof *k.mean);
 }
 
 /* z such that w is what ftrl reads out of it. */
@@ -103,10 +107,10 @@ static void find_bad(const struct lin *l, struct row k, bool *bad)
 /* The start is zeros. Says whether the row had anything of the bad models. */
 static bool clear_bad(const struct lin *l, struct row k, const bool *bad)
 {
-    float *p[] = {k.w, l->has_n ? k.n : NULL, l->has_z ? k.z : NULL};
+    float *p[] = {k.w, l->has_n ? k.n : NULL, l->has_z ? k.z : NULL, l->o->average ? k.mean : NULL};
     bool had = false;
 
-    for (uint32_t t = 0; t < 3; t++)
+    for (uint32_t t = 0; t < 4; t++)
         for (uint32_t i = 0; p[t] && i < l->z; i++) {
             if (!bad[i / l->c] || p[t][i] == 0)
                 continue;
@@ -281,6 +285,8 @@ enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot
             continue;
         for (uint64_t k = j * l.z; k < (j + 1) * l.z; k++) {
             view->t[VIEW_W].f64[k] += own * (double)t[LIN_W].f32[k];
+            if (l.o->average)
+                view->t[VIEW_MEAN].f64[k] += own * (double)t[LIN_MEAN].f32[k];
             if (l.has_n)
                 view->t[VIEW_N].f64[k] += own * ((double)t[LIN_N].f32[k] / growth);
         }
@@ -290,22 +296,32 @@ enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot
     return ST_OK;
 }
 
+static void raw_coefficients(const struct lin *l, const struct tensors *view, double *w)
+{
+    double *bias = w + (uint64_t)l->d * l->z;
+
+    for (uint32_t j = 0; j < l->d; j++)
+        for (uint64_t i = 0, k = (uint64_t)j * l->z; i < l->z; i++, k++) {
+            w[k] /= view->t[VIEW_SPREAD].f64[j];
+            bias[i] -= w[k] * view->t[VIEW_SHIFT].f64[j];
+        }
+}
+
 /* The means are of standard units; the view is in raw ones. */
 static void raw_units(const struct lin *l, struct tensors *view)
 {
-    double *w = view->t[VIEW_W].f64, *n = view->t[VIEW_N].f64, *bias = w + (uint64_t)l->d * l->z;
+    double *n = view->t[VIEW_N].f64;
 
     for (uint32_t j = 0; j < l->d; j++) {
-        double *spread = &view->t[VIEW_SPREAD].f64[j], shift = view->t[VIEW_SHIFT].f64[j];
+        double *spread = &view->t[VIEW_SPREAD].f64[j];
 
         *spread = sqrt(*spread / view->t[VIEW_WEIGHT].f64[0]);
-        for (uint64_t i = 0, k = (uint64_t)j * l->z; i < l->z; i++, k++) {
-            w[k] /= *spread;
-            bias[i] -= w[k] * shift;
-            if (l->has_n)
-                n[k] *= *spread * *spread;
-        }
+        for (uint64_t i = 0, k = (uint64_t)j * l->z; l->has_n && i < l->z; i++, k++)
+            n[k] *= *spread * *spread;
     }
+    raw_coefficients(l, view, view->t[VIEW_W].f64);
+    if (l->o->average)
+        raw_coefficients(l, view, view->t[VIEW_MEAN].f64);
 }
 
 enum st linear_fold_end(const struct ctx *x, struct tensors *view)
@@ -318,6 +334,8 @@ enum st linear_fold_end(const struct ctx *x, struct tensors *view)
 
         for (uint64_t i = j * l.z; i < (j + 1) * l.z && total > 0; i++) {
             view->t[VIEW_W].f64[i] /= total;
+            if (l.o->average)
+                view->t[VIEW_MEAN].f64[i] /= total;
             if (l.has_n)
                 view->t[VIEW_N].f64[i] /= total;
         }
@@ -525,7 +543,7 @@ enum st linear_derive(const struct ctx *x, const struct tensors *view, const voi
     if (which >= l.m)
         return fail(x->err, ST_BAD_CONFIG, "model %u: the job packs models 1..%u", o->model, l.m);
     CHECK(model->t[MODEL_W].n == (l.d + 1ull) * l.c);
-    model_column(&l, view->t[VIEW_W].f64, which, model->t[MODEL_W].f32);
+    model_column(&l, view->t[l.o->average ? VIEW_MEAN : VIEW_W].f64, which, model->t[MODEL_W].f32);
     if (l.has_n)
         model_column(&l, view->t[VIEW_N].f64, which, tensors_find(model, "n")->f32);
     if (l.standard)
