@@ -30,7 +30,7 @@ const struct opt knn_derive_options[] = {
     {"k", OPT_U32, DERIVE_AT(k), "auto", 1, K_MAX, auto_names, "neighbours; auto: the job's k",
      "1,3,5,10,20"},
     {"sample", OPT_U32, DERIVE_AT(sample), "auto", 1, 20000000, auto_names,
-     "rows of the model, at most the job's sample; auto: all", "auto"},
+     "rows of the model, at most the job's sample; auto: all", "1000,3000,auto"},
     {"task", OPT_ENUM, DERIVE_AT(task), "auto", 0, 0, task_names,
      "classify or regress; auto: the job's", NULL},
     {0}};

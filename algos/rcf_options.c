@@ -33,9 +33,9 @@ const struct opt rcf_options[] = {
 
 const struct opt rcf_derive_options[] = {
     {"num_trees", OPT_U32, DERIVE_AT(num_trees, uint32_t), "auto", 1, TREES_MAX, auto_names,
-     "trees, at most the job's; auto: all", "auto"},
+     "trees, at most the job's; auto: all", "10,25,auto"},
     {"num_samples_per_tree", OPT_U32, DERIVE_AT(num_samples_per_tree, uint32_t), "auto", 2,
-     POINTS_MAX, auto_names, "points of a tree, at most the job's; auto: all", "auto"},
+     POINTS_MAX, auto_names, "points of a tree, at most the job's; auto: all", "64,128,auto"},
     {"standardize", OPT_ENUM, DERIVE_AT(standardize, uint32_t), "auto", 0, 0, bool_names,
      "divide each feature by its deviation in the sample; auto: as the job", NULL},
     {"alarm_share", OPT_F32, DERIVE_AT(alarm_share, float), "-1", -1, 0.5, NULL,

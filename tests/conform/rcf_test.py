@@ -126,8 +126,8 @@ def series():
             break
         best = max(best, (hit, -alarms, level))
     own = windows_and_alarms([a > 0 for _, a in out])
-    print(f"taxi: {best[0]} of {len(windows)} windows hit by {-best[1]} alarms, above {best[2]:.3f}; "
-          f"{own[0]} by {own[1]} at the forest's own threshold")
+    print(f"taxi: {best[0]} of {len(windows)} windows hit by {-best[1]} alarms, above "
+          f"{best[2]:.3f}; {own[0]} by {own[1]} at the forest's own threshold")
     assert best[0] >= 4 and own[0] >= 3 and own[1] <= 30, (best, own)
 
 
