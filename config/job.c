@@ -183,6 +183,12 @@ static void add_name(struct reader *r, const char *path, const char *text, uint3
                      CLASS_NAME_BYTES - 1);
         else
             memcpy(in->class_name[in->classes++], text, strlen(text) + 1);
+    } else if (!strcmp(path, "input.one_hot")) {
+        if (in->one_hots == ONE_HOT_MAX || !*text || strlen(text) >= NAME_MAX_BYTES)
+            snprintf(why, sizeof why, "at most %d names of 1..%d bytes each", ONE_HOT_MAX,
+                     NAME_MAX_BYTES - 1);
+        else
+            memcpy(in->one_hot[in->one_hots++], text, strlen(text) + 1);
     } else {
         bool columns = !strcmp(path, "input.columns");
         uint32_t *n = columns ? &in->columns : &in->features;
@@ -284,7 +290,7 @@ static void special(struct reader *r, const char *path, const struct node *n)
     else if (!strcmp(path, "options"))
         options(r, n);
     else if (!strcmp(path, "input.features") || !strcmp(path, "input.columns") ||
-             !strcmp(path, "input.classes"))
+             !strcmp(path, "input.one_hot") || !strcmp(path, "input.classes"))
         names(r, path, n);
     else
         scalar_special(r, path, n);
@@ -465,9 +471,10 @@ static void complete(struct reader *r)
     snprintf(j->backend, sizeof j->backend, "%s", job_backend_words[r->words.backend]);
     if (strcmp(j->broker, "kafka") && strncmp(j->broker, "local:", 6))
         problem(r, 0, 0, "'broker' must be kafka or local:DIR");
-    if (j->input.hash_bits && j->input.format != FORMAT_LIBSVM)
+    if (j->input.hash_bits && j->input.format != FORMAT_LIBSVM && !j->input.one_hots)
         problem(r, 0, 0,
-                "input.hash_bits is for input.format libsvm: the others name their columns");
+                "input.hash_bits is for input.format libsvm, or input.one_hot: else columns have "
+                "names");
     if (j->input.hash_bits && j->input.width)
         problem(r, 0, 0,
                 "input.width and input.hash_bits exclude each other: 2^hash_bits is the width");
@@ -475,6 +482,8 @@ static void complete(struct reader *r)
         problem(r, 0, 0,
                 "input.schema is missing: the file with the Avro schema of the records ('millrace "
                 "load' writes one)");
+    if (j->input.format != FORMAT_CSV && j->input.one_hots)
+        problem(r, 0, 0, "input.one_hot is for format csv");
 }
 
 uint32_t job_read(struct job *j, const char *file, const char *const *set, uint32_t n,

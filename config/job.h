@@ -15,7 +15,13 @@
 
 #include <stdio.h>
 
-enum { PROPS_MAX = 64, FEATURES_MAX = 1024, OPTS_BYTES_MAX = 8192, CLASS_NAMES_MAX = 1024 };
+enum {
+    PROPS_MAX = 64,
+    FEATURES_MAX = 1024,
+    ONE_HOT_MAX = 64,
+    OPTS_BYTES_MAX = 8192,
+    CLASS_NAMES_MAX = 1024
+};
 
 struct prop {
     char name[96], value[512];
@@ -51,9 +57,12 @@ struct input {
     struct feature
         column[FEATURES_MAX]; /* csv: names of the fields, in order; none: f0, f1, ... with width */
     uint32_t columns;
-    uint32_t hash_bits; /* libsvm: names are hashed to 2^hash_bits columns; 0: they are indices */
-    char delimiter[2];  /* csv; "," */
-    float holdout;      /* share of rows scored and never learned, 0 .. 0.5 */
+    /* libsvm: names are hashed to 2^hash_bits columns; 0: they are indices. csv: one_hot's are */
+    uint32_t hash_bits;                        /* 0: to 2^18 */
+    char one_hot[ONE_HOT_MAX][NAME_MAX_BYTES]; /* csv: fields that are categories, hashed */
+    uint32_t one_hots;
+    char delimiter[2]; /* csv; "," */
+    float holdout;     /* share of rows scored and never learned, 0 .. 0.5 */
     char class_name[CLASS_NAMES_MAX]
                    [CLASS_NAME_BYTES]; /* label values, class 0 first; none: numbers 0, 1, ... */
     uint32_t classes;

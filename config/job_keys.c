@@ -38,7 +38,8 @@ const struct opt job_keys[] = {
      "Numbers in an array of features, or the largest libsvm index; auto: from the first record.",
      NULL},
     {"input.hash_bits", OPT_U32, AT(input.hash_bits), "0", 0, HASH_BITS_MAX, NULL,
-     "libsvm: features are names, hashed to 2^hash_bits columns; 0: they are indices up to width.",
+     "libsvm: features are names, hashed to 2^hash_bits columns; 0: they are indices up to width. "
+     "csv: so are the categories of input.one_hot; 0: 18.",
      NULL},
     {"input.delimiter", OPT_STR, AT(input.delimiter), ",", 0, 0, NULL,
      "Between fields of a CSV record.", NULL},
@@ -85,6 +86,8 @@ const struct special job_specials[] = {
     {"input.features", "every other number",
      "Fields that are features, in order; 'pixels[784]' is an array of that width."},
     {"input.columns", "", "Names of the fields of a CSV record, in order."},
+    {"input.one_hot", "",
+     "Fields of a CSV record that are categories, any text: each value has a column, by its hash."},
     {"input.classes", "", "Label values, class 0 first; empty: labels are the numbers 0, 1, ..."},
     {"input.holdout", "0", "Share of rows that are scored and never learned, such as 10%."},
     {"staleness", "async",

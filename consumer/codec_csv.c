@@ -3,7 +3,11 @@
  * ends are text. There is no header line: names come from input.columns, or are f0, f1, ... Blank
  * lines are skipped; blanks round an unquoted number are ignored.
  * An empty field is a missing value; as a feature, where the algorithm takes those, so are the
- * words NA, N/A, NaN, null, None and ?, in any case. */
+ * words NA, N/A, NaN, null, None and ?, in any case.
+ *
+ * With input.one_hot rows are sparse: a category is an entry of 1 in the column that its text and
+ * the field's name hash to, below 2^hash_bits (two that meet there are one entry of 2); numbers
+ * have their columns behind, and a 0 has no entry. */
 #include "consumer/codec.h"
 
 #include "config/base/bytes.h"
@@ -16,11 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_BYTES = 4096 /* of a field with "" in it, unescaped */ };
-enum csv_role { CSV_SKIP, CSV_FEATURE, CSV_LABEL, CSV_WEIGHT, CSV_KEY, CSV_TIME };
+enum { TEXT_BYTES = 4096 /* of a field with "" in it, unescaped */, HASH_BITS = 18 };
+enum csv_role { CSV_SKIP, CSV_FEATURE, CSV_LABEL, CSV_WEIGHT, CSV_KEY, CSV_TIME, CSV_CATEGORY };
 
 struct csv_field {
-    uint32_t role, column;
+    uint32_t role, column; /* of a category: its number in input.one_hot */
 };
 
 struct csv_group { /* one entry of input.columns: `width` fields from `first` on */
@@ -37,6 +41,8 @@ struct csv {
     uint32_t fields;
     uint32_t *field_of; /* [columns] */
     uint32_t columns;
+    uint32_t categories, buckets;    /* buckets: columns for categories; 0: rows are dense */
+    uint64_t name_hash[ONE_HOT_MAX]; /* [categories] */
     uint8_t delimiter;
     bool missing; /* features may be */
     uint8_t text[TEXT_BYTES];
@@ -44,7 +50,7 @@ struct csv {
 
 struct csv_line { /* where decoding stands */
     const uint8_t *p, *end;
-    uint32_t row;
+    uint32_t row, entries; /* entries: sparse, of the block, those of this message included */
     char *detail;
 };
 
@@ -76,7 +82,7 @@ static bool skip_blank_lines(struct csv_line *l)
 
 static uint32_t sample_fields(const struct csv *s, struct bytes sample)
 {
-    struct csv_line l = {sample.p, sample.p + sample.n, 0, NULL};
+    struct csv_line l = {.p = sample.p, .end = sample.p + sample.n};
     struct csv_text t;
     uint32_t n = 0;
     bool last = false;
@@ -189,6 +195,25 @@ static void take_column(struct csv *s, uint32_t f)
     s->field_of[s->columns++] = f;
 }
 
+static enum st take_categories(struct csv *s, const struct input *in, struct err *e)
+{
+    uint32_t f, width;
+
+    for (uint32_t i = 0; i < in->one_hots; i++) {
+        TRY(take_field(s, "input.one_hot", in->one_hot[i], CSV_CATEGORY, e));
+        TRY(find_field(s, "input.one_hot", in->one_hot[i], &f, &width, e));
+        s->field[f].column = i;
+        s->name_hash[i] = hash64(in->one_hot[i], strlen(in->one_hot[i]), 0);
+    }
+    if (!in->one_hots && in->hash_bits)
+        return fail(e, ST_BAD_CONFIG,
+                    "input.hash_bits: name the fields that are hashed, in input.one_hot");
+    s->categories = in->one_hots;
+    if (s->categories)
+        s->buckets = 1u << (in->hash_bits ? in->hash_bits : HASH_BITS);
+    return ST_OK;
+}
+
 static enum st take_features(struct csv *s, const struct input *in, struct err *e)
 {
     for (uint32_t i = 0; i < in->features; i++) {
@@ -209,8 +234,13 @@ static enum st take_features(struct csv *s, const struct input *in, struct err *
     for (uint32_t f = 0; !in->features && f < s->fields; f++)
         if (s->field[f].role == CSV_SKIP)
             take_column(s, f);
-    if (!s->columns)
+    if (!s->columns && !s->categories)
         return fail(e, ST_BAD_CONFIG, "input: no field is left to learn from");
+    if (s->buckets + s->columns > COLUMNS_MAX)
+        return fail(e, ST_BAD_CONFIG,
+                    "input: %u columns for categories and %u numbers are more than %d: set "
+                    "hash_bits lower",
+                    s->buckets, s->columns, COLUMNS_MAX);
     return ST_OK;
 }
 
@@ -235,20 +265,24 @@ static enum st csv_open(void *self, const struct input *in, bool need_label, str
     TRY(take_field(s, "input.weight", in->weight, CSV_WEIGHT, e));
     TRY(take_field(s, "input.key", in->key, CSV_KEY, e));
     TRY(take_field(s, "input.time", in->time, CSV_TIME, e));
+    TRY(take_categories(s, in, e));
     TRY(take_features(s, in, e));
     TRY(labels_init(&s->labels, in->class_name, in->classes, e));
 
     CHECK(s->columns <= s->fields && s->columns <= COLUMNS_MAX);
     memset(out, 0, sizeof *out);
-    out->shape = block_shape_of(s->columns, false);
+    out->columns = s->buckets + s->columns;
+    out->shape = block_shape_of(out->columns, s->buckets > 0);
     out->shape.ny = labelled;
     out->shape.weighted = in->weight[0] != 0;
     out->shape.keyed = in->key[0] != 0;
     out->shape.timed = in->time[0] != 0;
-    out->columns = s->columns;
     out->classes = s->labels.n;
     labels_names(&s->labels, out->class_name);
     out->fingerprint = hash64(s->field, s->fields * sizeof *s->field, s->delimiter);
+    if (s->buckets)
+        out->fingerprint = hash64(s->name_hash, s->categories * sizeof *s->name_hash,
+                                  out->fingerprint + s->buckets);
     out->fingerprint = labels_hash(&s->labels, out->fingerprint);
     return ST_OK;
 }
@@ -268,8 +302,11 @@ static const char *csv_column_name(void *self, uint32_t c, char *text, size_t n)
 {
     const struct csv *s = self;
 
-    CHECK(c < s->columns);
-    return field_name(s, s->field_of[c], text, n);
+    CHECK(c < s->buckets + s->columns);
+    if (c >= s->buckets)
+        return field_name(s, s->field_of[c - s->buckets], text, n);
+    snprintf(text, n, "#%u", c);
+    return text;
 }
 
 static void csv_label_limit(void *self, uint32_t classes)
@@ -376,9 +413,60 @@ static enum bad put_feature(const struct csv *s, const struct csv_line *l, uint3
     return BAD_NONE;
 }
 
+/* The row's columns ascend and are distinct, in whatever order its fields are. */
+static void put_entry(struct csv_line *l, struct block *b, uint32_t column, float v)
+{
+    const uint32_t from = b->ptr[b->n + l->row];
+    uint32_t at = l->entries;
+
+    while (at > from && b->col[at - 1] > column)
+        at--;
+    if (at > from && b->col[at - 1] == column) {
+        b->val[at - 1] += v;
+        return;
+    }
+    DCHECK(l->entries < b->s.nnz_max);
+    memmove(b->col + at + 1, b->col + at, (l->entries - at) * sizeof *b->col);
+    memmove(b->val + at + 1, b->val + at, (l->entries - at) * sizeof *b->val);
+    b->col[at] = column;
+    b->val[at] = v;
+    l->entries++;
+}
+
+static enum bad put_category(struct csv *s, struct csv_line *l, uint32_t f, struct csv_text t,
+                             struct block *b)
+{
+    uint64_t hash;
+
+    if (!unescape(s, &t))
+        return bad_field(s, l, f, BAD_TOO_LONG, "quoted text beyond 4096 bytes", t);
+    t = csv_trim(t);
+    if (!t.n)
+        return bad_field(s, l, f, BAD_MISSING, "no value", t);
+    hash = hash64(t.p, t.n, s->name_hash[s->field[f].column]);
+    put_entry(l, b, (uint32_t)(hash & (s->buckets - 1)), 1);
+    return BAD_NONE;
+}
+
+/* A number into its place: in the dense row, or as an entry. */
+static enum bad put_number(struct csv *s, struct csv_line *l, uint32_t f, struct csv_text t,
+                           struct block *b)
+{
+    const uint32_t column = s->field[f].column;
+    float v;
+    enum bad bad;
+
+    DCHECK(column < s->columns);
+    if (!s->buckets)
+        return put_feature(s, l, f, t, b->x + (size_t)(b->n + l->row) * b->s.ld + column);
+    bad = put_feature(s, l, f, t, &v);
+    if (!bad && v != 0)
+        put_entry(l, b, s->buckets + column, v);
+    return bad;
+}
+
 static enum bad decode_line(struct csv *s, struct csv_line *l, struct block *b)
 {
-    float *x = b->x + (size_t)(b->n + l->row) * b->s.ld;
     struct csv_text t;
     bool last = false;
     uint32_t f = 0;
@@ -388,16 +476,20 @@ static enum bad decode_line(struct csv *s, struct csv_line *l, struct block *b)
 
         if (!csv_next(&l->p, l->end, s->delimiter, &t, &last))
             return bad_field(s, l, f, BAD_VALUE, "quotes that do not match in", t);
-        DCHECK(s->field[f].column < s->columns);
         if (s->field[f].role == CSV_FEATURE)
-            bad = put_feature(s, l, f, t, x + s->field[f].column);
+            bad = put_number(s, l, f, t, b);
+        else if (s->field[f].role == CSV_CATEGORY)
+            bad = put_category(s, l, f, t, b);
         else if (s->field[f].role != CSV_SKIP)
             bad = put_rest(s, l, f, t, b);
         if (bad)
             return bad;
     }
-    if (f == s->fields && last)
+    if (f == s->fields && last) {
+        if (s->buckets)
+            b->ptr[b->n + l->row + 1] = l->entries;
         return BAD_NONE;
+    }
     snprintf(l->detail, DETAIL_BYTES, "line %u has %s fields than the %u of the job", l->row + 1,
              last ? "fewer" : "more", s->fields);
     return BAD_WIDTH;
@@ -407,16 +499,20 @@ static enum bad csv_decode(void *self, struct bytes key, struct bytes value, int
                            int64_t timestamp_ms, struct block *b, char *detail)
 {
     struct csv *s = self;
-    struct csv_line l = {value.p, value.p + value.n, 0, detail};
+    struct csv_line l = {.p = value.p, .end = value.p + value.n, .detail = detail};
     uint64_t hash = b->key ? hash64(key.p, key.n, 0) : 0;
 
-    CHECK(value.p && b->x && b->s.d == s->columns && b->n <= BLOCK_ROWS);
+    CHECK(value.p && b->s.d == s->buckets + s->columns && b->n <= BLOCK_ROWS);
+    CHECK(s->buckets ? b->ptr && b->col && b->val : b->x != NULL);
+    l.entries = s->buckets ? b->ptr[b->n] : 0;
     while (skip_blank_lines(&l)) {
         uint32_t n = b->n + l.row;
         enum bad bad;
 
-        if (n == BLOCK_ROWS) {
-            snprintf(detail, DETAIL_BYTES, "more than %u lines", BLOCK_ROWS);
+        if (n == BLOCK_ROWS ||
+            (s->buckets && l.entries + s->categories + s->columns > b->s.nnz_max)) {
+            snprintf(detail, DETAIL_BYTES, "more than %u lines, or %u entries", BLOCK_ROWS,
+                     b->s.nnz_max);
             return b->n ? BAD_FULL : BAD_TOO_MANY;
         }
         block_stamp(b, n, (uint64_t)offset << 16 | l.row, hash, timestamp_ms);

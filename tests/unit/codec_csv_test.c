@@ -265,6 +265,106 @@ static void the_fingerprint_is_of_the_mapping(void **state)
     assert_true(f->out.fingerprint == first);
 }
 
+/* ---- categories ---- */
+
+static void category(struct fixture *f, const char *name)
+{
+    snprintf(f->in.one_hot[f->in.one_hots++], NAME_MAX_BYTES, "%s", name);
+}
+
+static uint32_t place(const char *field, const char *value, uint32_t bits)
+{
+    uint64_t h = hash64(value, strlen(value), hash64(field, strlen(field), 0));
+
+    return (uint32_t)(h & ((1u << bits) - 1));
+}
+
+static void ratings(struct fixture *f, uint32_t bits)
+{
+    column(f, "price", 0);
+    column(f, "user", 0);
+    column(f, "item", 0);
+    column(f, "label", 0);
+    memcpy(f->in.label, "label", 6);
+    category(f, "user");
+    category(f, "item");
+    f->in.hash_bits = bits;
+}
+
+static void categories_are_entries_of_the_columns_they_hash_to(void **state)
+{
+    struct fixture *f = *state;
+    char name[64];
+    uint32_t user = place("user", "u 1", 10), item = place("item", "u 1", 10);
+
+    ratings(f, 10);
+    ready(f, true, NULL);
+    assert_true(f->out.shape.sparse);
+    assert_int_equal(f->out.columns, 1025);
+    assert_string_equal(codec_csv.column_name(f->self, 1024, name, sizeof name), "price");
+    assert_string_equal(codec_csv.column_name(f->self, 7, name, sizeof name), "#7");
+    assert_int_not_equal(user, item);
+    assert_int_equal(decode(f, "2.5,u 1,\"u 1\",4\n0, u 1 ,u 1,3\n"), BAD_NONE);
+    assert_int_equal(f->b.n, 2);
+    assert_true(f->b.ptr[1] == 3 && f->b.ptr[2] == 5);
+    assert_true(f->b.col[2] == 1024 && f->b.val[2] == 2.5f);
+    for (uint32_t q = 0; q < 5; q += 3) { /* ascending, and the same in both rows */
+        assert_int_equal(f->b.col[q], user < item ? user : item);
+        assert_int_equal(f->b.col[q + 1], user < item ? item : user);
+        assert_true(f->b.val[q] == 1 && f->b.val[q + 1] == 1);
+    }
+    assert_int_equal(decode(f, "1,u,,4"), BAD_MISSING);
+    assert_int_equal(decode(f, "1,u,i,4\nx,u,i,4"), BAD_VALUE);
+    assert_int_equal(decode(f, "7,u 1,u 1,4"), BAD_NONE);
+    assert_true(f->b.ptr[3] == 8 && f->b.val[7] == 7);
+}
+
+static void categories_that_meet_are_one_entry(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t met = 0;
+    char line[64];
+
+    ratings(f, 1);
+    ready(f, true, NULL);
+    for (uint32_t i = 0; i < 64; i++) {
+        snprintf(line, sizeof line, "1,%u,%u,0", i, i);
+        assert_int_equal(decode(f, line), BAD_NONE);
+        if (f->b.ptr[i + 1] - f->b.ptr[i] == 3)
+            continue;
+        assert_int_equal(f->b.ptr[i + 1] - f->b.ptr[i], 2);
+        assert_true(f->b.val[f->b.ptr[i]] == 2 && f->b.val[f->b.ptr[i] + 1] == 1);
+        met++;
+    }
+    assert_true(met > 16 && met < 48);
+}
+
+static void wrong_categories_are_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    ratings(f, 24);
+    assert_int_equal(open_csv(f, true, NULL), ST_BAD_CONFIG);
+    assert_non_null(strstr(f->e.text, "set hash_bits lower"));
+    codec_csv.close(f->self);
+    f->in.hash_bits = 0;
+    category(f, "label");
+    assert_int_equal(codec_csv.open(f->self, &f->in, true, (struct bytes){0}, &f->out, &f->e),
+                     ST_BAD_CONFIG);
+    assert_non_null(strstr(f->e.text, "'label' has another use"));
+    codec_csv.close(f->self);
+    f->in.one_hots = 2;
+    assert_int_equal(codec_csv.open(f->self, &f->in, true, (struct bytes){0}, &f->out, &f->e),
+                     ST_OK);
+    assert_int_equal(f->out.columns, (1 << 18) + 1);
+    codec_csv.close(f->self);
+    f->in.one_hots = 0;
+    f->in.hash_bits = 8;
+    assert_int_equal(codec_csv.open(f->self, &f->in, true, (struct bytes){0}, &f->out, &f->e),
+                     ST_BAD_CONFIG);
+    assert_non_null(strstr(f->e.text, "in input.one_hot"));
+}
+
 #define CSV_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -276,6 +376,9 @@ int main(void)
         CSV_TEST(a_full_block_is_not_a_bad_record),
         CSV_TEST(wrong_names_are_refused_with_the_nearest),
         CSV_TEST(missing_features_have_words),
+        CSV_TEST(categories_are_entries_of_the_columns_they_hash_to),
+        CSV_TEST(categories_that_meet_are_one_entry),
+        CSV_TEST(wrong_categories_are_refused),
         CSV_TEST(the_fingerprint_is_of_the_mapping),
     };
 

@@ -123,6 +123,24 @@ static void a_start_is_a_topic_and_a_version(void **state)
     }
 }
 
+static void categories_are_fields_of_csv(void **state)
+{
+    const char *const set[] = {"input.one_hot=user, film", "input.hash_bits=18",
+                               "input.format=csv"};
+    const char *bits = "input.hash_bits=25";
+    char said[2048];
+
+    (void)state;
+    assert_int_equal(read_text(good, set, 3, said, sizeof said), 0);
+    assert_int_equal(job.input.one_hots, 2);
+    assert_string_equal(job.input.one_hot[1], "film");
+    assert_int_equal(job.input.hash_bits, 18);
+    assert_int_equal(read_text(good, set, 2, said, sizeof said), 1);
+    assert_non_null(strstr(said, "input.one_hot is for format csv"));
+    assert_int_equal(read_text(good, &bits, 1, said, sizeof said), 1);
+    assert_non_null(strstr(said, "'input.hash_bits' must be 0..24"));
+}
+
 static void broken_files_say_where(void **state)
 {
     char said[2048];
@@ -179,6 +197,7 @@ int main(void)
         cmocka_unit_test(a_job_is_read_with_its_defaults),
         cmocka_unit_test(all_problems_are_reported_at_once_with_place_and_nearest_word),
         cmocka_unit_test(a_start_is_a_topic_and_a_version),
+        cmocka_unit_test(categories_are_fields_of_csv),
         cmocka_unit_test(broken_files_say_where),
         cmocka_unit_test(names_are_hashed_where_rows_have_names),
         cmocka_unit_test(set_wins_over_the_file),
