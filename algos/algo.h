@@ -79,6 +79,8 @@ struct shape {
     enum out_kind out;
     enum loss_kind loss;
     float loss_at;
+    uint64_t halving; /* halving.h: learned rows until the first half of the models stops; 0: none
+                         does. Given to check() */
 };
 
 struct ctx {
@@ -108,7 +110,7 @@ struct measure {
 };
 
 struct measures {
-    struct measure m[16];
+    struct measure m[32];
     uint32_t n;
     int32_t model; /* packed model the artefact came from, or -1 */
 };
@@ -164,6 +166,11 @@ struct algo {
      * or a place is none that update() or fold() could go on from ("tensor head: 7 rows of 5").
      * NULL: any will do. */
     MUST enum st (*intact)(const struct ctx *x, const struct tensors *state);
+    /* The packed models that stopped[models] names and "@stopped" not yet learn no more: the state
+     * gives up what it has of them, in memory too. From then on, where "@stopped" is stopped[],
+     * update() leaves LOSS_NONE for them, and every slot is read by its own "@stopped". NULL: a job
+     * cannot ask for halving. */
+    MUST enum st (*stop)(const struct ctx *x, struct tensors *state, const uint8_t *stopped);
 };
 
 /* Is the table one that this build can run: interface version, name, mandatory members, ports,

@@ -1,5 +1,7 @@
 #include "algos/fold.h"
 
+#include "algos/halving.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -299,6 +301,7 @@ void fold_fini(struct fold *f)
 enum st view_rebase(const struct ctx *x, const struct algo *a, struct tensors *state,
                     const struct tensors *view)
 {
+    TRY(halving_follow(x, a, state, view));
     if (a->rebase)
         return a->rebase(x, state, view);
     for (uint32_t i = 0; i < state->n; i++) {

@@ -72,6 +72,8 @@
  * last step. */
 #include "algos/linear.h"
 
+#include "algos/halving.h"
+
 /* ---- steps ---- */
 
 static struct mat mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
@@ -137,12 +139,12 @@ static void step(const struct ctx *x, const struct lin *l, const struct tensors 
     linear_fold_up(x, l, s, &k);
 }
 
-/* Row j of the tensor, or NULL where this job has none. */
-static float *row_of(const struct tensors *s, uint32_t id, uint64_t j)
+/* Row j of w, n or z, or NULL where this job has none. */
+static float *row_of(const struct lin *l, const struct tensors *s, uint32_t id, uint64_t j)
 {
     const struct tensor *t = &s->t[id];
 
-    return t->n ? t->f32 + j * (t->row_bytes / sizeof(float)) : NULL;
+    return t->n ? t->f32 + j * l->z : NULL;
 }
 
 /* The bias takes the sums of e; its gradient is put behind those of the features. */
@@ -151,9 +153,9 @@ static void step_bias(const struct ctx *x, const struct lin *l, struct tensors *
 {
     x->c->colsum(x->cs, mat(x->work->t[WORK_E].f32, r->train, l->z, l->z), NULL, g);
     step(x, l, s, r->decay,
-         (struct block){.w = row_of(s, LIN_W, l->d),
-                        .n = row_of(s, LIN_N, l->d),
-                        .z = row_of(s, LIN_Z, l->d),
+         (struct block){.w = row_of(l, s, LIN_W, l->d),
+                        .n = row_of(l, s, LIN_N, l->d),
+                        .z = row_of(l, s, LIN_Z, l->d),
                         .g = g,
                         .rows = 1,
                         .bias = true});
@@ -168,9 +170,9 @@ static void learn_dense(const struct ctx *x, const struct lin *l, struct tensors
     x->c->gemm(x->cs, TA, 1.0f, in, mat(x->work->t[WORK_E].f32, r->train, l->z, l->z), 0.0f,
                mat(g, l->d, l->z, l->z));
     step(x, l, s, r->decay,
-         (struct block){.w = row_of(s, LIN_W, 0),
-                        .n = row_of(s, LIN_N, 0),
-                        .z = row_of(s, LIN_Z, 0),
+         (struct block){.w = row_of(l, s, LIN_W, 0),
+                        .n = row_of(l, s, LIN_N, 0),
+                        .z = row_of(l, s, LIN_Z, 0),
                         .g = g,
                         .rows = l->d});
     step_bias(x, l, s, r, g + (size_t)l->d * l->z);
@@ -188,11 +190,12 @@ static uint32_t learned_columns(const struct feat *f, uint32_t train)
     return n;
 }
 
-static void move_rows(const struct ctx *x, struct tensors *s, uint32_t id, uint32_t work,
-                      const struct feat *f, uint32_t n, bool back)
+static void move_rows(const struct ctx *x, const struct lin *l, struct tensors *s, uint32_t id,
+                      uint32_t work, const struct feat *f, uint32_t n, bool back)
 {
     const struct tensor *t = &s->t[id];
-    uint32_t c = (uint32_t)(t->row_bytes / sizeof(float));
+    const struct lin one = {.z = 1, .z_all = 1}, *as = id == LIN_COUNT ? &one : l;
+    uint32_t c = as->z;
     struct mat all = mat(t->f32, (uint32_t)t->d.dim[0], c, c), some;
 
     if (!t->n)
@@ -205,8 +208,8 @@ static void move_rows(const struct ctx *x, struct tensors *s, uint32_t id, uint3
     }
     x->c->scatter(x->cs, some, f->uniq, all);
     for (uint32_t i = 0; i < n; i++)
-        touch(s, id, f->uniq[i], 1);
-    touch(s, id, t->d.dim[0] - 1, 1); /* the bias moves with every batch */
+        linear_touch(as, s, id, f->uniq[i]);
+    linear_touch(as, s, id, t->d.dim[0] - 1); /* the bias moves with every batch */
 }
 
 /* Weight of the rows that have the feature: the merge law of rare features. */
@@ -219,10 +222,10 @@ static void count_columns(const struct ctx *x, const struct lin *l, struct tenso
     struct csr had = entries(f, f->local, r->train);
 
     had.val = NULL;
-    move_rows(x, s, LIN_COUNT, WORK_SEEN, f, n, false);
+    move_rows(x, l, s, LIN_COUNT, WORK_SEEN, f, n, false);
     x->c->csr_tmm(x->cs, had, mat((float *)r->weight, r->train, 1, 1), mat(more, n, 1, 1));
     linear_ew(x, EW_axpby, n, 1, (struct arg[8]){{seen, 1}, {more, 1}}, add);
-    move_rows(x, s, LIN_COUNT, WORK_SEEN, f, n, true);
+    move_rows(x, l, s, LIN_COUNT, WORK_SEEN, f, n, true);
     x->c->colsum(x->cs, mat((float *)r->weight, r->train, 1, 1), NULL, more);
     linear_ew(x, EW_axpby, 1, 1, (struct arg[8]){{s->t[LIN_COUNT].f32 + l->d, 1}, {more, 1}}, add);
 }
@@ -239,15 +242,15 @@ static uint32_t learn_sparse(const struct ctx *x, const struct lin *l, struct te
     CHECK(n < l->r && s->t[LIN_COUNT].n == l->d + 1ull);
     x->c->csr_tmm(x->cs, entries(f, f->local, r->train), mat(t[WORK_E].f32, r->train, l->z, l->z),
                   mat(g, n, l->z, l->z));
-    move_rows(x, s, LIN_N, WORK_TN, f, n, false);
-    move_rows(x, s, LIN_Z, WORK_TZ, f, n, false);
+    move_rows(x, l, s, LIN_N, WORK_TN, f, n, false);
+    move_rows(x, l, s, LIN_Z, WORK_TZ, f, n, false);
     step(x, l, s, r->decay,
          (struct block){
              .w = t[WORK_TW].f32, .n = t[WORK_TN].f32, .z = t[WORK_TZ].f32, .g = g, .rows = n});
     step_bias(x, l, s, r, g + (size_t)n * l->z);
-    move_rows(x, s, LIN_W, WORK_TW, f, n, true);
-    move_rows(x, s, LIN_N, WORK_TN, f, n, true);
-    move_rows(x, s, LIN_Z, WORK_TZ, f, n, true);
+    move_rows(x, l, s, LIN_W, WORK_TW, f, n, true);
+    move_rows(x, l, s, LIN_N, WORK_TN, f, n, true);
+    move_rows(x, l, s, LIN_Z, WORK_TZ, f, n, true);
     count_columns(x, l, s, r, n);
     return n;
 }
@@ -295,7 +298,7 @@ static void mend(const struct ctx *x, const struct lin *l, struct tensors *s, co
     const float nan = __builtin_nanf("");
     bool bad[MODELS_MAX];
 
-    if (finite(x, p, (uint64_t)rows * l->z) && finite(x, row_of(s, id, l->d), l->z))
+    if (finite(x, p, (uint64_t)rows * l->z) && finite(x, row_of(l, s, id, l->d), l->z))
         return;
     if (!linear_restart(x, s, l->sparse ? r->in[0].uniq : NULL, rows, bad))
         return;
@@ -321,9 +324,12 @@ static void check_batch(const struct lin *l, const struct rows *r)
 static enum st linear_update(const struct ctx *x, struct tensors *s, const struct rows *r,
                              struct eval *e)
 {
-    const struct lin l = linear_of(x->shape, x->opts);
+    const struct lin l = linear_living(x->shape, x->opts, halving_stopped(s));
     const struct feat *f = &r->in[0];
-    float *z = e ? e->z : x->work->t[WORK_Z].f32;
+    const bool all = l.m == l.m_all;
+    float *z = e && all ? e->z : x->work->t[WORK_Z].f32;
+    float *loss = e && all ? e->loss : x->work->t[WORK_LOSS].f32;
+    struct eval living = {z, loss};
     struct rows own, host;
     struct mat in = {0};
     uint32_t stepped = 0;
@@ -338,7 +344,7 @@ static enum st linear_update(const struct ctx *x, struct tensors *s, const struc
     if (weight > 0 && l.standard)
         linear_standardize(x, s, r);
     if (l.sparse) {
-        move_rows(x, s, LIN_W, WORK_TW, f, f->uniq_n, false);
+        move_rows(x, &l, s, LIN_W, WORK_TW, f, f->uniq_n, false);
         x->c->csr_mm(x->cs, entries(f, f->local, r->n),
                      mat(x->work->t[WORK_TW].f32, f->uniq_n, l.z, l.z), mat(z, r->n, l.z, l.z));
     } else {
@@ -346,10 +352,11 @@ static enum st linear_update(const struct ctx *x, struct tensors *s, const struc
         x->c->gemm(x->cs, NO_T, 1.0f, in, mat(s->t[LIN_W].f32, l.d, l.z, l.z), 0.0f,
                    mat(z, r->n, l.z, l.z));
     }
-    linear_ew(x, EW_addrow, r->n, l.z, (struct arg[8]){{z, l.z}, {row_of(s, LIN_W, l.d), 0}}, NULL);
-    linear_losses(x, &l, r, z, e ? e->loss : x->work->t[WORK_LOSS].f32);
-    CHECK(s->t[LIN_W].n == (l.d + 1ull) * l.z);
-    CHECK(x->work->t[WORK_G].n == (uint64_t)l.r * l.z);
+    linear_ew(x, EW_addrow, r->n, l.z, (struct arg[8]){{z, l.z}, {row_of(&l, s, LIN_W, l.d), 0}},
+              NULL);
+    linear_losses(x, &l, r, z, loss);
+    CHECK(s->t[LIN_W].n == (l.d + 1ull) * l.z_all);
+    CHECK(x->work->t[WORK_G].n == (uint64_t)l.r * l.z_all);
     if (weight > 0)
         linear_forget(x, &l, s, r->decay);
     if (weight > 0 && l.sparse)
@@ -360,7 +367,9 @@ static enum st linear_update(const struct ctx *x, struct tensors *s, const struc
     if (weight > 0 && l.o->average)
         average(x, &l, s, weight);
     if (l.m > 1 && (l.sparse ? weight > 0 : r->last))
-        mend(x, &l, s, r, e, l.sparse ? stepped : l.d);
+        mend(x, &l, s, r, e ? &living : NULL, l.sparse ? stepped : l.d);
+    if (e && !all)
+        linear_spread(x, &l, r->n, &living, e);
     return ST_OK;
 }
 
@@ -416,4 +425,5 @@ const struct algo algo_linear = {
     .rebase = linear_rebase,
     .start = linear_start,
     .intact = linear_intact,
+    .stop = linear_stop,
 };

@@ -98,6 +98,8 @@ struct lin {
     uint32_t b, d, m, c, z, xld, r; /* batch rows, D, M, C, Z, XLD, R */
     bool sparse, standard;          /* standard: shift and scale are there */
     bool has_n, has_z, weighted;    /* weighted: classes have weights */
+    uint32_t m_all, z_all;          /* as declared, where m and z are of those that live */
+    uint8_t model[MODELS_MAX];      /* of the m that live, which packed model it is */
 };
 
 /* linear.c */
@@ -160,6 +162,14 @@ extern const struct port linear_ports[];
 
 /* Of a checked shape and its options. */
 struct lin linear_of(const struct shape *sh, const void *opts);
+/* Without the packed models that were stopped (NULL: none): w, n, z and grid have the columns of
+ * the others alone, in order, and the rest of their bytes is zero. */
+struct lin linear_living(const struct shape *sh, const void *opts, const uint8_t *stopped);
+/* The column of a view in which column i of a state is. */
+static inline uint64_t linear_column(const struct lin *l, uint32_t i)
+{
+    return (uint64_t)l->model[i / l->c] * l->c + i % l->c;
+}
 
 struct linear_setting {
     float rate, l1, l2;
@@ -171,6 +181,17 @@ MUST enum st linear_check(struct shape *sh, void *opts, struct err *e);
 MUST enum st linear_declare(struct decl *d, enum part p, const struct shape *sh, const void *opts,
                             const void *derive_opts);
 MUST enum st linear_init(const struct ctx *x, struct tensors *s);
+
+/* linear_halving.c */
+
+/* Row j of a tensor with l->z columns was written. */
+void linear_touch(const struct lin *l, struct tensors *s, uint32_t id, uint64_t j);
+
+/* What update() made of the living, z[n, z] and loss[n, m], into eval, which has all. */
+void linear_spread(const struct ctx *x, const struct lin *l, uint32_t n, const struct eval *living,
+                   const struct eval *e);
+
+MUST enum st linear_stop(const struct ctx *x, struct tensors *s, const uint8_t *stopped);
 
 /* linear_units.c */
 

@@ -41,23 +41,25 @@ static void fade(const struct ctx *x, float *p, uint32_t rows, uint32_t cols, do
 }
 
 /* All of a sparse tensor; rows of zeros are neither written nor marked. */
-static void sweep(const struct ctx *x, struct tensors *s, uint32_t id, double by)
+static void sweep(const struct ctx *x, const struct lin *l, struct tensors *s, uint32_t id,
+                  double by)
 {
+    const struct lin one = {.z = 1, .z_all = 1}, *as = id == LIN_COUNT ? &one : l;
     const struct tensor *t = &s->t[id];
-    uint32_t cols = (uint32_t)(t->row_bytes / sizeof(float));
+    const uint32_t cols = as->z;
     float *host = x->work->t[WORK_ROW].f32;
 
     CHECK(!t->n || cols <= x->work->t[WORK_ROW].n);
     for (uint64_t j = 0; t->n && j < t->d.dim[0]; j++) {
         bool any = false;
 
-        x->c->get(x->cs, host, t->f32 + j * cols, t->row_bytes);
+        x->c->get(x->cs, host, t->f32 + j * cols, cols * sizeof *host);
         for (uint32_t i = 0; i < cols; i++)
             any |= host[i] != 0;
         if (!any)
             continue;
         fade(x, t->f32 + j * cols, 1, cols, by);
-        touch(s, id, j, 1);
+        linear_touch(as, s, id, j);
     }
 }
 
@@ -72,8 +74,8 @@ void linear_forget(const struct ctx *x, const struct lin *l, struct tensors *s, 
     *growth /= decay;
     if (*growth <= growth_max)
         return;
-    sweep(x, s, LIN_N, 1 / *growth);
-    sweep(x, s, LIN_COUNT, 1 / *growth);
+    sweep(x, l, s, LIN_N, 1 / *growth);
+    sweep(x, l, s, LIN_COUNT, 1 / *growth);
     *growth = 1;
 }
 

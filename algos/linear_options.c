@@ -207,6 +207,10 @@ struct lin linear_of(const struct shape *sh, const void *opts)
     CHECK(l.z % l.m == 0);
     CHECK(o->standardize != LINEAR_AUTO); /* check() has run */
     l.c = l.z / l.m;
+    l.m_all = l.m;
+    l.z_all = l.z;
+    for (uint32_t m = 0; m < l.m; m++)
+        l.model[m] = (uint8_t)m;
     l.sparse = sh->nnz[0] != 0;
     l.standard = o->standardize == LINEAR_TRUE;
     l.has_n = o->optimizer != LINEAR_SGD;
@@ -214,6 +218,21 @@ struct lin linear_of(const struct shape *sh, const void *opts)
     l.weighted = weighted(o);
     l.xld = (l.d + 15u) & ~15u;
     l.r = 1 + (l.sparse && sh->nnz[0] < l.d ? sh->nnz[0] : l.d);
+    return l;
+}
+
+struct lin linear_living(const struct shape *sh, const void *opts, const uint8_t *stopped)
+{
+    struct lin l = linear_of(sh, opts);
+
+    if (!stopped)
+        return l;
+    l.m = 0;
+    for (uint32_t m = 0; m < l.m_all; m++)
+        if (!stopped[m])
+            l.model[l.m++] = (uint8_t)m;
+    CHECK(l.m > 0);
+    l.z = l.m * l.c;
     return l;
 }
 
@@ -252,7 +271,7 @@ static void declare_state(struct decl *d, const struct lin *l)
         TENSOR(LIN_SHIFT, "shift", "subtracted from a feature", DT_F32, LAW_FOLD, T_PULL, std, 0),
         TENSOR(LIN_SCALE, "scale", "multiplied with it then", DT_F32, LAW_FOLD, T_PULL, std, 0),
         TENSOR(LIN_GRID, "grid", "learning rate, l1, l2 of each column, and 0", DT_F32, LAW_LOCAL,
-               T_CONST, GRID_ROWS, z),
+               0, GRID_ROWS, z),
         TENSOR(LIN_MOMENTS, "moments",
                "of the first rows: mean, sum of squared deviations, least, greatest", DT_F64,
                LAW_LOCAL, T_HOST, std ? MOM_ROWS : none, std),

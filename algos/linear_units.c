@@ -30,6 +30,7 @@
  * the back end, which is off the hot path. */
 #include "algos/linear.h"
 
+#include "algos/halving.h"
 #include "algos/tensors.h"
 
 #include <math.h>
@@ -75,7 +76,7 @@ static void row_put(const struct ctx *x, const struct lin *l, struct tensors *s,
     for (uint32_t i = 0; i < 1u + l->has_n + l->has_z; i++) {
         x->c->put(x->cs, s->t[id[i]].f32 + j * l->z, p[i], l->z * sizeof *p[i]);
         if (l->sparse)
-            touch(s, id[i], j, 1);
+            linear_touch(l, s, id[i], j);
     }
     if (l->o->average)
         x->c->put(x->cs, s->t[LIN_MEAN].f32 + j * l->z, k.mean, l->z * sizeof *k.mean);
@@ -85,7 +86,7 @@ static void row_put(const struct ctx *x, const struct lin *l, struct tensors *s,
 static void refit(const struct lin *l, struct row k, bool bias)
 {
     for (uint32_t i = 0; i < l->z && l->has_z; i++) {
-        struct linear_setting v = linear_setting(l->o, i / l->c);
+        struct linear_setting v = linear_setting(l->o, l->model[i / l->c]);
         float l1 = bias ? 0.0f : v.l1, l2 = bias ? 0.0f : v.l2;
 
         if (k.w[i] == 0.0f)
@@ -123,7 +124,7 @@ static bool clear_bad(const struct lin *l, struct row k, const bool *bad)
 bool linear_restart(const struct ctx *x, struct tensors *s, const uint32_t *row, uint32_t n,
                     bool *bad)
 {
-    const struct lin l = linear_of(x->shape, x->opts);
+    const struct lin l = linear_living(x->shape, x->opts, halving_stopped(s));
     uint32_t found = 0;
 
     CHECK(n <= l.d && l.m <= MODELS_MAX);
@@ -247,7 +248,12 @@ enum st linear_intact(const struct ctx *x, const struct tensors *s)
 {
     const struct lin l = linear_of(x->shape, x->opts);
     const struct tensor *t = s->t;
-    bool bad = t[LIN_WEIGHT].f64[0] < 0;
+    const uint8_t *stopped = halving_stopped(s);
+    uint32_t living = l.m;
+    bool bad = t[LIN_WEIGHT].f64[0] < 0 || (l.sparse && !(t[LIN_GROWTH].f64[0] >= 1));
+
+    for (uint32_t m = 0; m < l.m && stopped; m++)
+        living -= stopped[m] != 0;
 
     for (uint64_t i = 0; i < t[LIN_N].n; i++)
         bad |= t[LIN_N].f32[i] < 0;
@@ -257,16 +263,17 @@ enum st linear_intact(const struct ctx *x, const struct tensors *s)
         bad |= !(t[LIN_SCALE].f32[j] > 0) || t[LIN_MOMENTS].f64[MOM_M2 * (size_t)l.d + j] < 0;
     bad |= l.standard && (t[LIN_WARM].f64[WARM_USED] < 0 ||
                           t[LIN_WARM].f64[WARM_USED] > t[LIN_WARM].f64[WARM_SEEN]);
-    if (bad)
+    if (bad || !living)
         return fail(x->err, ST_CORRUPT,
-                    "a weight, a sum of squares or a scale is below 0, or more rows were used for "
+                    "no model lives, or a weight, a sum of squares or a scale is below 0, or more "
+                    "rows were used for "
                     "the scale than seen");
     return ST_OK;
 }
 
 enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot *slot)
 {
-    const struct lin l = linear_of(x->shape, x->opts);
+    const struct lin l = linear_living(x->shape, x->opts, halving_stopped(slot->state));
     const struct tensor *t = slot->state->t;
     double weight = slot->weight * t[LIN_WEIGHT].f64[0];
     const double growth = linear_growth(&l, slot->state);
@@ -283,12 +290,14 @@ enum st linear_fold(const struct ctx *x, struct tensors *view, const struct slot
 
         if (own == 0)
             continue;
-        for (uint64_t k = j * l.z; k < (j + 1) * l.z; k++) {
-            view->t[VIEW_W].f64[k] += own * (double)t[LIN_W].f32[k];
+        for (uint32_t i = 0; i < l.z; i++) {
+            uint64_t from = j * l.z + i, to = j * l.z_all + linear_column(&l, i);
+
+            view->t[VIEW_W].f64[to] += own * (double)t[LIN_W].f32[from];
             if (l.o->average)
-                view->t[VIEW_MEAN].f64[k] += own * (double)t[LIN_MEAN].f32[k];
+                view->t[VIEW_MEAN].f64[to] += own * (double)t[LIN_MEAN].f32[from];
             if (l.has_n)
-                view->t[VIEW_N].f64[k] += own * ((double)t[LIN_N].f32[k] / growth);
+                view->t[VIEW_N].f64[to] += own * ((double)t[LIN_N].f32[from] / growth);
         }
         if (l.sparse)
             view->t[VIEW_COUNT].f64[j] += own;
@@ -382,9 +391,12 @@ static void row_from_view(const struct lin *l, const struct tensors *view, uint6
 {
     const struct unit u = unit_of_view(l, view, j);
 
-    for (uint32_t i = 0; i < l->z; i++)
-        from_raw(l, j, i, u, view->t[VIEW_W].f64[j * l->z + i],
-                 l->has_n ? view->t[VIEW_N].f64[j * l->z + i] : 0, k, bias);
+    for (uint32_t i = 0; i < l->z; i++) {
+        uint64_t from = j * l->z_all + linear_column(l, i);
+
+        from_raw(l, j, i, u, view->t[VIEW_W].f64[from], l->has_n ? view->t[VIEW_N].f64[from] : 0, k,
+                 bias);
+    }
     refit(l, k, j == l->d);
 }
 
@@ -403,7 +415,7 @@ static void rebase_units(const struct ctx *x, const struct lin *l, struct tensor
 
 enum st linear_rebase(const struct ctx *x, struct tensors *s, const struct tensors *view)
 {
-    const struct lin l = linear_of(x->shape, x->opts);
+    const struct lin l = linear_living(x->shape, x->opts, halving_stopped(s));
     const float growth = (float)linear_growth(&l, s);
     double *bias = x->work->t[WORK_SUM].f64;
 

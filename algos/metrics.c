@@ -1,14 +1,19 @@
 #include "algos/metrics.h"
 
+#include "algos/halving.h"
 #include "algos/loss.h"
 #include "algos/tensors.h"
 #include "config/base/limits.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
 /* 2^(-1/16): a batch counts half after 16 more. */
 static const double recent_decay = 0.9576032806985737;
+
+#define HIST_FIRST 64.0
+#define HIST_KEEP 0.25
 
 enum { LABEL_MIN = 3 }; /* weight, sum, sum of squares */
 
@@ -26,6 +31,7 @@ uint32_t metrics_decls(struct tdecl *d, uint32_t first_id, const struct algo *a,
         {.name = "@metric.held", .what = "sums over held-out rows", .dim[1] = METRIC_N},
         {.name = "@metric.label", .what = "labels: weight per class, or weight, sum, squares"},
         {.name = "@metric.hist", .what = "held-out weight per class and bin of z in [-16, 16]"},
+        {.name = "@stopped", .what = "1: successive halving has stopped this packed model"},
     };
     bool scored = sh->out != OUT_NONE && sh->out != OUT_LOSS_ONLY;
     uint32_t n = 0;
@@ -34,12 +40,13 @@ uint32_t metrics_decls(struct tdecl *d, uint32_t first_id, const struct algo *a,
     for (uint32_t i = 0; i < METRIC_DECLS; i++) {
         struct tdecl *t = &d[n];
 
-        if ((i == 3 && !(scored && a->flags & ALGO_LABEL)) || (i == 4 && sh->out != OUT_MARGIN))
+        if ((i == 3 && !(scored && a->flags & ALGO_LABEL)) || (i == 4 && sh->out != OUT_MARGIN) ||
+            (i == 5 && !sh->halving))
             continue;
         *t = all[i];
         t->id = first_id + n++;
-        t->dtype = DT_F64;
-        t->law = LAW_SUM;
+        t->dtype = i == 5 ? DT_U8 : DT_F64;
+        t->law = i == 5 ? LAW_MAX : LAW_SUM;
         t->flags = T_HOST;
         t->dim[0] = i == 3 ? 2 : sh->models;
         if (i == 3)
@@ -244,24 +251,33 @@ static void add_labels(double *at, const struct shape *sh, const struct part_of 
     reduce(term_xx, p, p->y, p->ny, 1, &at[2]);
 }
 
-/* 32 bins a unit; what is beyond the ends goes into the end bins. */
-static uint32_t bin_of(float z)
+/* Has a count of rows passed HIST_FIRST, or twice, four times, ... as many? */
+static bool doubled(double before, double after)
 {
-    float b = (z + 16.0f) * 32.0f;
+    double edge = HIST_FIRST;
 
-    return !(b > 0) ? 0 : b >= METRIC_BINS ? METRIC_BINS - 1 : (uint32_t)b;
+    while (edge <= before)
+        edge *= 2;
+    return edge <= after;
 }
 
-static void add_histogram(double *at, const struct part_of *p)
+/* seen[m METRIC_N]: held-out rows that model m has scored, these included. */
+static void add_histogram(double *at, const struct part_of *p, const double *seen,
+                          const double *rows)
 {
-    for (uint32_t i = 0; i < p->n; i++)
-        for (uint32_t m = 0; m < p->models; m++) {
+    for (uint32_t m = 0; m < p->models; m++, at += (size_t)2 * METRIC_BINS) {
+        double all = seen[(size_t)m * METRIC_N];
+
+        for (uint32_t b = 0; doubled(all - rows[m], all) && b < 2 * METRIC_BINS; b++)
+            at[b] *= HIST_KEEP;
+        for (uint32_t i = 0; i < p->n; i++) {
             uint32_t y = p->y[(size_t)i * p->ny] > 0.5f;
 
             if (isfinite(p->loss[(size_t)i * p->models + m]))
-                at[((size_t)m * 2 + y) * METRIC_BINS + bin_of(p->z[(size_t)i * p->zcols + m])] +=
+                at[y * METRIC_BINS + metrics_bin(p->z[(size_t)i * p->zcols + m])] +=
                     (double)p->w[i];
         }
+    }
 }
 
 /* ---- the state's tensors ---- */
@@ -335,7 +351,7 @@ static void add_part(const struct places *at, const struct shape *sh, const stru
     if (at->label && p->y)
         add_labels(at->label + (held ? label_width(sh) : 0), sh, p);
     if (at->hist && p->y && held)
-        add_histogram(at->hist, p);
+        add_histogram(at->hist, p, at->held + METRIC_ROWS, s.s[METRIC_ROWS]);
 }
 
 void metrics_add(struct tensors *state, const struct shape *sh, const struct rows *r,
@@ -364,8 +380,11 @@ static void baseline_of_out(struct metric *x, const double *label, const struct 
     if (sh->out == OUT_VALUE) {
         double mean = label[1] / label[0], var = label[2] / label[0] - mean * mean;
 
-        if (label[0] > 0)
-            x->baseline_loss = (var > 0 ? var : 0) / 2;
+        if (!(label[0] > 0) || sh->zcols != sh->models)
+            return;
+        var = var > 0 ? var : 0;
+        x->baseline_rmse = sqrt(var);
+        x->baseline_loss = var / 2;
         return;
     }
     for (uint32_t c = 0; c < classes; c++) {
@@ -407,7 +426,7 @@ struct metric metrics_read(const struct tensors *ts, const struct shape *sh, uin
                            bool held)
 {
     const double none = (double)NAN;
-    struct metric x = {0, 0, none, none, none, none, none, none, none};
+    struct metric x = {0, 0, none, none, none, none, none, none, none, none};
     struct places at = places(ts);
     const double *sum = held ? at.held : at.train, *recent;
 
@@ -435,12 +454,33 @@ struct metric metrics_read(const struct tensors *ts, const struct shape *sh, uin
     return x;
 }
 
+float metrics_edge(uint32_t k)
+{
+    CHECK(k <= METRIC_BINS);
+    return k == 0 ? -FLT_MAX : k == METRIC_BINS ? FLT_MAX : ((float)k - METRIC_BINS / 2) / 32;
+}
+
+const double *metrics_hist(const struct tensors *ts, const struct shape *sh, uint32_t model)
+{
+    const struct places at = places(ts);
+
+    CHECK(model < sh->models);
+    return at.hist && sh->out == OUT_MARGIN ? at.hist + (size_t)model * 2 * METRIC_BINS : NULL;
+}
+
 bool metrics_has_diverged(const struct tensors *ts, uint32_t model)
 {
     struct places at = places(ts);
     size_t k = (size_t)model * METRIC_N + METRIC_DIVERGED;
 
     return at.train && at.train[k] + at.held[k] > 0;
+}
+
+bool metrics_is_out(const struct tensors *ts, uint32_t model)
+{
+    const uint8_t *stopped = halving_stopped(ts);
+
+    return metrics_has_diverged(ts, model) || (stopped && stopped[model]);
 }
 
 uint32_t metrics_diverged(const struct tensors *ts, const struct shape *sh)
@@ -454,8 +494,9 @@ uint32_t metrics_diverged(const struct tensors *ts, const struct shape *sh)
 
 enum st metrics_alive(const struct tensors *ts, const struct shape *sh, struct err *e)
 {
-    if (metrics_diverged(ts, sh) < sh->models)
-        return ST_OK;
+    for (uint32_t m = 0; m < sh->models; m++)
+        if (!metrics_is_out(ts, m))
+            return ST_OK;
     if (sh->models == 1)
         return fail(e, ST_FATAL,
                     "the loss is not finite: the model diverged; a lower learning rate or "
@@ -471,12 +512,14 @@ uint32_t metrics_best(const struct tensors *ts, const struct shape *sh)
     uint32_t best = 0;
     bool held = false;
 
+    while (best + 1 < sh->models && metrics_is_out(ts, best))
+        best++; /* no rows at all */
     for (uint32_t m = 0; m < sh->models; m++)
         held |= metrics_read(ts, sh, m, true).weight > 0;
     for (uint32_t m = 0; m < sh->models; m++) {
         double loss = metrics_read(ts, sh, m, held).loss;
 
-        if (loss < least && !metrics_has_diverged(ts, m)) {
+        if (loss < least && !metrics_is_out(ts, m)) {
             least = loss;
             best = m;
         }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { ALIGN = 64, NAME_BYTES = 48 };
 
@@ -325,6 +327,23 @@ void tensors_copy(struct tensors *to, const struct tensors *from)
     CHECK(to->base && from->base && to->base != from->base);
     memcpy(to->base, from->base, to->bytes);
     memset(to->dirty, 0xff, dirty_words(to) * sizeof *to->dirty);
+}
+
+void tensors_clear(struct tensors *ts, uint32_t i, uint64_t from)
+{
+    const struct tensor *t = &ts->t[i];
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uint8_t *p = t->u8 + from, *end = t->u8 + t->bytes;
+    uint8_t *first = p + (page - ((uintptr_t)p & (page - 1))) % page;
+    uint8_t *last = end - ((uintptr_t)end & (page - 1));
+
+    CHECK(from <= t->bytes);
+    if (first >= last || madvise(first, (size_t)(last - first), MADV_DONTNEED) != 0) {
+        memset(p, 0, (size_t)(end - p));
+        return;
+    }
+    memset(p, 0, (size_t)(first - p));
+    memset(last, 0, (size_t)(end - last));
 }
 
 const struct tensor *tensors_find(const struct tensors *ts, const char *name)

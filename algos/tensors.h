@@ -37,6 +37,9 @@ MUST enum st tensors_alloc(struct tensors *ts, const struct compute *c, void *cs
 void tensors_free(struct tensors *ts, const struct compute *c, void *cs);
 /* All bytes to zero, all chunks marked. */
 void tensors_zero(struct tensors *ts);
+/* Bytes [from, all) of tensor i to zero, where it lies in host memory: whole pages are given back
+ * rather than written. Marks nothing. */
+void tensors_clear(struct tensors *ts, uint32_t i, uint64_t from);
 /* The bytes of a block of the same layout; all chunks are marked. */
 void tensors_copy(struct tensors *to, const struct tensors *from);
 

@@ -82,6 +82,7 @@ struct job {
     char algo[48];
     _Alignas(64) uint8_t opts[OPTS_BYTES_MAX]; /* the algorithm's options struct */
     struct every checkpoint, publish, snapshot;
+    uint64_t halving;         /* learned rows until half of the packed models stops; 0: never */
     uint64_t half_life;       /* learned rows of a partition; 0: nothing is forgotten */
     uint64_t batch_linger_ms; /* 0: blocks end by records alone, and a replay makes the same bits */
     bool bad_dead_letter;     /* bad_records.to: dead-letter | drop */

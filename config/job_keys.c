@@ -55,6 +55,10 @@ const struct opt job_keys[] = {
      "Learn a partial block after so long without records; 0: never, and replays are equal.", NULL},
     {"half_life", OPT_U64, AT(half_life), "0", 0, 1e15, NULL,
      "Learned rows of a partition after which a row counts half; 0: nothing is forgotten.", NULL},
+    {"halving", OPT_U64, AT(halving), "0", 0, 1e15, NULL,
+     "Learned rows of partition 0 after which the worse half of the packed models stops, and again "
+     "whenever they have doubled; 0: all go on.",
+     NULL},
     {"epochs", OPT_U32, AT(epochs), "1", 1, 1000, NULL,
      "Passes over what is there at the first start; 1: one, which need not end.", NULL},
     {"retention_gap", OPT_ENUM, offsetof(struct words, gap), 0, "fail", 0, 0, gap_words,

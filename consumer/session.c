@@ -59,19 +59,18 @@ enum st session_algo(struct session *s, uint32_t slots)
     const struct job *j = s->job;
 
     s->algo = algo_find(j->algo);
-    CHECK(s->algo && s->algo->opts_bytes <= sizeof s->opts &&
-          s->algo->derive_bytes <= sizeof s->derive_opts);
+    CHECK(s->algo && s->algo->opts_bytes <= sizeof s->opts);
     memcpy(s->opts, j->opts, s->algo->opts_bytes);
-    if (s->algo->derive_opts)
-        opts_defaults(s->algo->derive_opts, s->derive_opts);
     s->compute = compute_find(strcmp(j->backend, "auto") ? j->backend : "openblas");
     CHECK(s->compute);
     s->compute_self = calloc(1, s->compute->self_bytes + 1);
     if (!s->compute_self)
         return fail(s->err, ST_FATAL, "no memory to start");
     TRY(s->compute->open(s->compute_self, s->err));
-    shape_init(&s->shape, &s->decoded, slots);
+    shape_init(&s->shape, &s->decoded, j, slots);
     TRY(s->algo->check(&s->shape, s->opts, s->err));
+    derive_options(&s->derives, s->algo, &s->shape);
+    derive_defaults(s->algo, &s->shape, s->derive_opts, sizeof s->derive_opts);
     shape_batch(&s->shape, &s->decoded);
     TRY(tensors_declare(&s->work, s->algo, PART_WORK, &s->shape, s->opts, NULL, NULL, 0,
                         CHUNK_SHIFT, UINT64_MAX / 2, s->err));

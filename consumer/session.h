@@ -6,6 +6,7 @@
 #ifndef MILLRACE_SESSION_H
 #define MILLRACE_SESSION_H
 
+#include "algos/derive.h"
 #include "consumer/batch.h"
 #include "consumer/codec.h"
 #include "consumer/snapshot.h"
@@ -23,6 +24,7 @@ struct session {
     void *compute_self;
     struct shape shape;
     _Alignas(64) uint8_t opts[OPTS_BYTES_MAX], derive_opts[OPTS_BYTES_MAX];
+    struct derive_table derives; /* the options in derive_opts */
     struct tensors work;
     struct ctx x;
     struct model model;

@@ -315,13 +315,15 @@ static enum st same_tensors(const struct model *m, const struct tensors *declare
     return ST_OK;
 }
 
-enum st model_derive_opts(const struct model *m, const struct algo *a, void *derive_opts,
-                          struct err *e)
+enum st model_derive_opts(const struct model *m, const struct algo *a, const struct shape *sh,
+                          void *derive_opts, struct err *e)
 {
-    if (a->derive_opts)
-        opts_defaults(a->derive_opts, derive_opts);
+    struct derive_table t;
+
+    derive_options(&t, a, sh);
+    opts_defaults(t.o, derive_opts);
     for (uint32_t i = 0; i < m->derives; i++) {
-        const struct opt *o = opt_find(a->derive_opts, m->derive[i].name);
+        const struct opt *o = opt_find(t.o, m->derive[i].name);
 
         if (o)
             TRY(opt_set(o, derive_opts, m->derive[i].value, false, e));
@@ -339,9 +341,8 @@ enum st model_check(const struct model *m, const struct algo *a, const struct sh
                     "model %" PRIu64 " is of algorithm %s version %" PRIu32
                     ", this job wants %s version %" PRIu32,
                     m->version, m->algo, m->model_version, a->name, a->model_version);
-    TRY(model_derive_opts(m, a, derive_opts, e));
-    TRY(tensors_declare(&declared, a, PART_MODEL, sh, opts, derive_opts, NULL, 0, CHUNK_SHIFT,
-                        UINT64_MAX / 2, e));
+    TRY(model_derive_opts(m, a, sh, derive_opts, e));
+    TRY(model_declare(&declared, a, sh, opts, derive_opts, CHUNK_SHIFT, e));
     return same_tensors(m, &declared, shapes, e);
 }
 
@@ -499,8 +500,11 @@ static void describe_ranges(const struct worker *w, struct model *m)
 enum st model_derive(const struct ctx *x, const struct algo *a, const struct tensors *view,
                      void *derive_opts, struct model *m)
 {
+    struct derive_table t;
+
     TRY(derive_model(x, a, view, derive_opts, &m->tensors, &m->measures));
-    describe_options(a->derive_opts, derive_opts, m->derive, &m->derives);
+    derive_options(&t, a, x->shape);
+    describe_options(t.o, derive_opts, m->derive, &m->derives);
     return ST_OK;
 }
 
@@ -524,11 +528,9 @@ enum st snapshot(struct worker *w)
     _Alignas(64) uint8_t derive_opts[OPTS_BYTES_MAX] = {0};
     enum st st;
 
-    CHECK(w->algo->derive_bytes <= sizeof derive_opts);
     if (!m)
         return fail(w->err, ST_FATAL, "no memory for a snapshot");
-    if (w->algo->derive_opts)
-        opts_defaults(w->algo->derive_opts, derive_opts);
+    derive_defaults(w->algo, &w->shape, derive_opts, sizeof derive_opts);
     model_describe(m, w->job, &w->x, w->algo, w->decoded, w->codec, w->codec_self);
     describe_ranges(w, m);
     m->version = w->version + 1;

@@ -116,8 +116,8 @@ MUST enum st model_send(const struct broker *br, void *producer, uint16_t topic,
 MUST enum st model_read(const struct broker *br, void *b, const char *topic, uint64_t version,
                         const struct slot_reader *by, struct model *m, struct err *e);
 /* The derive options that the model was made with, defaults where it does not say. */
-MUST enum st model_derive_opts(const struct model *m, const struct algo *a, void *derive_opts,
-                               struct err *e);
+MUST enum st model_derive_opts(const struct model *m, const struct algo *a, const struct shape *sh,
+                               void *derive_opts, struct err *e);
 /* The model is one of this algorithm and version, and its tensors have the names, types and, if
  * asked, shapes of a job's with these options; its derive options go into derive_opts. */
 MUST enum st model_check(const struct model *m, const struct algo *a, const struct shape *sh,

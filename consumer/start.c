@@ -1,5 +1,6 @@
 /* start.c: the finished model that a job's new partitions go on from. It is read when some begin,
  * so a job that is under way does not need it any more. */
+#include "algos/derive.h"
 #include "config/base/log.h"
 #include "consumer/snapshot.h"
 #include "consumer/worker.h"
@@ -79,7 +80,8 @@ enum st start_read(struct worker *w, const struct slot_reader *by)
 
 enum st start_partition(struct worker *w, struct partition *p)
 {
-    enum st st = w->algo->start(&w->x, &w->start->tensors, p->p, &p->state);
+    const struct tensors model = model_own(&w->start->tensors);
+    enum st st = w->algo->start(&w->x, &model, p->p, &p->state);
 
     if (st != ST_OK)
         err_prefix(w->err, "start_from %s", w->job->start_from);

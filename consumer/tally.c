@@ -28,7 +28,7 @@ void tally_fini(struct tally *t)
 int64_t tally_class(const struct tally *t, const float *out)
 {
     if (t->shape.out == OUT_MARGIN)
-        return out[0] > 0;
+        return t->predicted ? out[t->predicted] > 0 : out[0] > 0;
     return t->shape.out == OUT_LOGITS ? (int64_t)out[0] : -1;
 }
 
@@ -53,6 +53,20 @@ static double loss(const struct tally *t, const float *out, float y)
         return t->shape.loss == LOSS_OF_OUT ? 0 : loss_of(&t->shape, (double)out[0], (double)y);
     return t->shape.out == OUT_MARGIN ? logistic_loss((double)out[0], y > 0)
                                       : -log(fmax((double)out[1 + (uint32_t)y], 1e-30));
+}
+
+static void add_margin(struct tally *t, const float *out, bool one, double w)
+{
+    const bool called = tally_class(t, out);
+    double p;
+
+    t->called += called ? w : 0;
+    t->found += called && one ? w : 0;
+    t->ones += one ? w : 0;
+    if (!t->calibrated)
+        return;
+    p = (double)out[t->calibrated];
+    t->calibrated_loss -= w * log(one ? p : 1 - p);
 }
 
 void tally_add(struct tally *t, const float *out, uint32_t width, float y, float weight)
@@ -81,6 +95,8 @@ void tally_add(struct tally *t, const float *out, uint32_t width, float y, float
         t->ae += w * fabs(d);
         return;
     }
+    if (t->shape.out == OUT_MARGIN)
+        add_margin(t, out, y > 0, w);
     t->hits += w * (c == (int64_t)y);
     if (t->confusion)
         t->confusion[(size_t)y * classes + (size_t)c] += 1;
@@ -110,6 +126,18 @@ static void print_confusion(const struct tally *t, char (*name)[64], uint32_t na
     fputc('\n', f);
 }
 
+/* What has no meaning, for nobody is of class 1 or called so, is left out. */
+static void print_class_one(const struct tally *t, FILE *f)
+{
+    if (t->calibrated)
+        fprintf(f, "calibrated_log_loss %.6f\n", t->calibrated_loss / t->weight);
+    if (t->called > 0)
+        fprintf(f, "precision %.4f\n", t->found / t->called);
+    if (t->ones > 0)
+        fprintf(f, "recall %.4f\nf1 %.4f\n", t->found / t->ones,
+                2 * t->found / (t->called + t->ones));
+}
+
 void tally_print(const struct tally *t, char (*name)[64], uint32_t named, FILE *f)
 {
     const double n = t->weight;
@@ -124,6 +152,8 @@ void tally_print(const struct tally *t, char (*name)[64], uint32_t named, FILE *
         fprintf(f, "accuracy %.4f\n", t->hits / n);
     if (t->shape.out != OUT_VALUE || t->shape.loss != LOSS_OF_OUT)
         fprintf(f, "%s %.6f\n", loss, t->loss / n);
+    if (t->shape.out == OUT_MARGIN)
+        print_class_one(t, f);
     if (t->confusion)
         print_confusion(t, name, named, f);
 }

@@ -8,8 +8,12 @@
 #include <stdio.h>
 
 struct tally {
-    struct shape shape; /* out, loss, loss_at, classes of it; classes 0: no classes */
-    double rows, weight, loss, hits, se, ae;
+    struct shape shape;             /* out, loss, loss_at, classes of it; classes 0: no classes */
+    uint32_t predicted, calibrated; /* columns of MARGIN, where a threshold or calibration has made
+                                       them; 0: none */
+    double rows, weight, loss, hits, se, ae, calibrated_loss;
+    /* weight of rows predicted as class 1, rightly so, and of class 1 */
+    double called, found, ones;
     double *confusion; /* [classes, classes] row: label, column: prediction; NULL: none */
 };
 
@@ -17,8 +21,8 @@ struct tally {
 MUST enum st tally_init(struct tally *t, const struct shape *sh, struct err *e);
 void tally_fini(struct tally *t);
 /* One score row of `width` columns in the order that out_kind fixes: MARGIN margin first; LOGITS
- * class, then the probabilities; VALUE value first; else a distance last, whose square is the loss.
- * y: label; NaN: none. */
+ * class, then the probabilities; VALUE value first; else a
+ * distance last, whose square is the loss. y: label; NaN: none. */
 void tally_add(struct tally *t, const float *out, uint32_t width, float y, float weight);
 /* The predicted class, or -1 where there is none. */
 int64_t tally_class(const struct tally *t, const float *out);

@@ -162,6 +162,8 @@ static uint64_t fingerprint(const struct worker *w)
     h = hash64(&w->decoded->fingerprint, sizeof w->decoded->fingerprint, h);
     h = hash64(&w->job->seed, sizeof w->job->seed, h);
     h = hash64(&w->job->half_life, sizeof w->job->half_life, h);
+    if (w->job->halving)
+        h = hash64(&w->job->halving, sizeof w->job->halving, h);
     if (*w->job->start_from)
         h = hash64(w->job->start_from, strlen(w->job->start_from), h);
     return hash64(w->job->topic, strlen(w->job->topic), h);
@@ -181,8 +183,12 @@ static enum st open_shape(struct worker *w)
 {
     struct shape *sh = &w->shape;
 
-    shape_init(sh, w->decoded, w->partitions);
+    shape_init(sh, w->decoded, w->job, w->partitions);
     TRY(w->algo->check(sh, w->opts, w->err));
+    if (sh->halving && (!w->algo->stop || sh->models < 2))
+        return fail(w->err, ST_BAD_CONFIG,
+                    "halving stops the worse half of a job's packed models: %s",
+                    w->algo->stop ? "give it several" : "this algorithm has none that can stop");
     shape_batch(sh, w->decoded);
     if (w->job->epochs > 1 && w->algo->flags & ALGO_ONE_EPOCH)
         return fail(
@@ -213,9 +219,13 @@ enum st state_declare(struct tensors *ts, const struct algo *a, const struct sha
     return tensors_declare(ts, a, PART_STATE, sh, opts, NULL, extra, n, CHUNK_SHIFT, bytes_max, e);
 }
 
-void shape_init(struct shape *sh, const struct decoded *d, uint32_t partitions)
+void shape_init(struct shape *sh, const struct decoded *d, const struct job *j, uint32_t partitions)
 {
-    *sh = (struct shape){.slots = partitions, .folds = 1, .ny = d->shape.ny, .classes = d->classes};
+    *sh = (struct shape){.slots = partitions,
+                         .folds = 1,
+                         .ny = d->shape.ny,
+                         .classes = d->classes,
+                         .halving = j->halving};
     sh->d[0] = d->shape.d;
     sh->nnz[0] = d->shape.sparse ? d->shape.nnz_max : 0;
 }

@@ -187,7 +187,7 @@ MUST enum st codec_open_sampled(const struct input *in, const struct broker *br,
 /* Layout of one partition's state: the algorithm's tensors, the metrics, and "@batch". */
 MUST enum st state_declare(struct tensors *ts, const struct algo *a, const struct shape *sh,
                            const void *opts, uint64_t bytes_max, struct err *e);
-void shape_init(struct shape *sh, const struct decoded *d,
+void shape_init(struct shape *sh, const struct decoded *d, const struct job *j,
                 uint32_t partitions); /* the caller's line of struct shape */
 void shape_batch(struct shape *sh,
                  const struct decoded *d); /* after check(): entries of a batch, when sparse */

@@ -48,10 +48,10 @@ static enum st derive_option(struct session *s, const char *text)
     uint32_t n = 0;
 
     snprintf(name, sizeof name, "%.*s", (int)(eq ? eq - text : 0), text);
-    for (o = s->algo->derive_opts; o && o->name && n < 63; o++)
+    for (o = s->derives.o; o->name && n < 63; o++)
         names[n++] = o->name;
     names[n] = NULL;
-    o = s->algo->derive_opts ? opt_find(s->algo->derive_opts, name) : NULL;
+    o = opt_find(s->derives.o, name);
     near = suggest(name, names);
     if (!eq || !o)
         return fail(s->err, ST_BAD_CONFIG, "--set %s: algorithm %s has no derive option '%s'%s%s%s",

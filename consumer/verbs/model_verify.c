@@ -61,7 +61,7 @@ static enum st derive_again(struct verdict *v)
     _Alignas(64) uint8_t opts[OPTS_BYTES_MAX] = {0};
     const struct worker *w = v->w;
 
-    TRY(model_derive_opts(v->m, w->algo, opts, w->err));
+    TRY(model_derive_opts(v->m, w->algo, &w->shape, opts, w->err));
     TRY(merge(v->w));
     return model_derive(&w->x, w->algo, &w->view, opts, v->again);
 }

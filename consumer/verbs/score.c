@@ -154,7 +154,7 @@ static enum st score_block(struct scoring *c)
 
     batch_begin(&c->batch, &c->block, (uint32_t)c->partition, 0, 0);
     while (batch_next(&c->batch, &r)) {
-        TRY(s->algo->score(&s->x, &s->model.tensors, &r, c->out));
+        TRY(score_rows(&s->x, s->algo, &s->model.tensors, c->width, &r, c->out));
         for (uint32_t i = 0; i < r.n; i++)
             TRY(put_row(c, &r, i, c->out + (size_t)i * c->width));
     }
@@ -279,6 +279,16 @@ static enum st score_file(struct scoring *c, const char *path, int32_t number)
     return st == ST_OK ? score_block(c) : st;
 }
 
+/* 0, which is the algorithm's own: there is none of that name. */
+static uint32_t column_named(const struct scoring *c, const char *name)
+{
+    uint32_t k = c->width;
+
+    while (--k > 0 && strcmp(c->column[k], name) != 0)
+        ;
+    return k;
+}
+
 static enum st open_scoring(struct scoring *c, const char *topic, bool files)
 {
     struct session *s = c->s;
@@ -307,6 +317,8 @@ static enum st open_scoring(struct scoring *c, const char *topic, bool files)
     if (!c->column || !c->out || !c->row)
         return fail(s->err, ST_FATAL, "no memory to score");
     score_columns(s->algo, &s->shape, s->opts, s->derive_opts, c->column, c->width);
+    c->tally.predicted = column_named(c, "predicted");
+    c->tally.calibrated = column_named(c, "calibrated");
     if (!*to)
         return ST_OK;
     c->producer = calloc(1, s->br->producer_bytes);

@@ -1,9 +1,13 @@
 #include "tests/conform/support_lab.h"
 
+#include "algos/derive.h"
+
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { LAB_DERIVE = 4096 }; /* room for any algorithm's derive options and the runtime's */
 
 uint64_t lab_allocations;
 bool lab_counts;
@@ -15,7 +19,6 @@ static enum st set_options(struct lab *l, struct err *why)
     const struct opt *o = l->a->opts;
 
     opts_defaults(o, l->opts);
-    opts_defaults(l->a->derive_opts, l->derive_opts);
     for (const char *const *p = l->s->options; p && *p; p++) {
         const char *value = strchr(*p, '=');
         char name[64] = {0};
@@ -75,7 +78,7 @@ enum st lab_open(struct lab *l, const struct subject *s, struct err *why)
     l->s = s;
     l->a = s->a;
     l->opts = calloc(1, s->a->opts_bytes + 1);
-    l->derive_opts = calloc(1, s->a->derive_bytes + 1);
+    l->derive_opts = calloc(1, LAB_DERIVE);
     CHECK(l->opts && l->derive_opts);
     TRY(algo_check(s->a, why));
     TRY(set_options(l, why));
@@ -88,6 +91,7 @@ enum st lab_open(struct lab *l, const struct subject *s, struct err *why)
     l->sh.d[0] = s->d;
     l->sh.nnz[0] = s->sparse ? LAB_ROWS * ROWS_NNZ_MAX : 0;
     TRY(l->a->check(&l->sh, l->opts, why));
+    derive_defaults(l->a, &l->sh, l->derive_opts, LAB_DERIVE);
     if (l->sh.batch_rows < LAB_ROWS || !l->sh.models)
         return fail(why, ST_FATAL, "check() left batch_rows %u, models %u", l->sh.batch_rows,
                     l->sh.models);

@@ -118,7 +118,7 @@ static const struct opt none[] = {{0}};
     {                                                                                              \
         MILLRACE_ABI, sizeof(struct algo), "counter", "counts rows", version, 1, ALGO_HOST, ports, \
             none, none, 0, 0, counter_check, declare, counter_init, counter_update,                \
-            counter_derive, counter_score, NULL, NULL, NULL, upgrade, NULL, NULL                   \
+            counter_derive, counter_score, NULL, NULL, NULL, upgrade, NULL, NULL, NULL             \
     }
 
 static const struct algo one = COUNTER(1, declare_1, NULL),

@@ -202,7 +202,9 @@ static void the_baseline_is_the_best_constant(void **state)
         w.w[i] = 1;
     w.r.n = 4, w.r.train = 0;
     metrics_add(&w.ts, &w.sh, &w.r, &w.e);
-    assert_near(metrics_read(&w.ts, &w.sh, 0, true).baseline_loss, 1.25 / 2);
+    x = metrics_read(&w.ts, &w.sh, 0, true);
+    assert_near(x.baseline_loss, 1.25 / 2);
+    assert_near(x.baseline_rmse, sqrt(1.25));
     drop(&w);
 
     make(&w, OUT_LOGITS);
@@ -211,6 +213,41 @@ static void the_baseline_is_the_best_constant(void **state)
         w.w[i] = 1, w.y[i] = (float)i;
     metrics_add(&w.ts, &w.sh, &w.r, &w.e);
     assert_near(metrics_read(&w.ts, &w.sh, 2, false).baseline_loss, log(4));
+    drop(&w);
+}
+
+static void a_loss_that_labels_do_not_say_has_no_baseline(void **state)
+{
+    static const enum out_kind kinds[] = {OUT_MARGIN, OUT_LOGITS, OUT_VALUE};
+    static const enum loss_kind losses[] = {LOSS_HINGE, LOSS_ONE_VS_REST, LOSS_ABSOLUTE};
+
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        struct world w;
+        struct metric x;
+
+        make(&w, kinds[k]);
+        w.sh.loss = losses[k];
+        metrics_add(&w.ts, &w.sh, &w.r, &w.e);
+        x = metrics_read(&w.ts, &w.sh, 1, true);
+        assert_true(isnan(x.baseline_loss) == (kinds[k] == OUT_VALUE) && !isnan(x.loss));
+        assert_true(isnan(x.baseline_accuracy) == (kinds[k] == OUT_VALUE));
+        assert_true(isnan(x.baseline_rmse) == (kinds[k] != OUT_VALUE));
+        drop(&w);
+    }
+}
+
+static void several_targets_have_no_baseline(void **state)
+{
+    struct world w;
+
+    (void)state;
+    make(&w, OUT_VALUE);
+    metrics_add(&w.ts, &w.sh, &w.r, &w.e);
+    assert_true(metrics_read(&w.ts, &w.sh, 0, false).baseline_rmse > 0);
+    w.sh.models = 1; /* of three targets: only the first one's labels are summed */
+    assert_true(isnan(metrics_read(&w.ts, &w.sh, 0, false).baseline_loss));
+    assert_true(isnan(metrics_read(&w.ts, &w.sh, 0, false).baseline_rmse));
     drop(&w);
 }
 
@@ -354,6 +391,8 @@ int main(void)
         cmocka_unit_test(rows_without_a_prediction_are_counted_and_skipped),
         cmocka_unit_test(the_present_halves_every_sixteen_batches),
         cmocka_unit_test(the_baseline_is_the_best_constant),
+        cmocka_unit_test(a_loss_that_labels_do_not_say_has_no_baseline),
+        cmocka_unit_test(several_targets_have_no_baseline),
         cmocka_unit_test(auc_is_the_share_of_pairs_in_order),
         cmocka_unit_test(the_best_model_is_held_out_first_and_lowest_in_ties),
         cmocka_unit_test(a_model_whose_loss_was_not_finite_has_diverged_for_good),
