@@ -38,7 +38,12 @@ enum {
     KV_SHIFT, /* f32[D], that of the first slot that has one */
     KV_HEAD,  /* u64[VIEW_HEAD_N] */
 };
-enum { VIEW_POINTS, VIEW_SHIFTED /* 1: shift is set */, VIEW_HEAD_N };
+enum {
+    VIEW_POINTS,
+    VIEW_SHIFTED /* 1: shift is set */,
+    VIEW_ROWS /* points that are rows */,
+    VIEW_HEAD_N
+};
 
 /* Model. */
 enum {
@@ -65,7 +70,8 @@ enum {
     KW_U,     /* f32[max(K, CANDIDATES)] random numbers */
     KW_PICK,  /* u32[K] rows of warm chosen as centres */
     HOST_F32, /* f32[max(B, K, 2 D)] */
-    HOST_U32, /* u32[max(B, K)] */
+    HOST_LOSS,  /* f32[B] squared distances */
+    HOST_U32,   /* u32[max(B, K)] */
     HOST_MASS,  /* f64[K] weight by centre */
     HOST_D2,    /* f64[max(W, P K)] weight * squared distance to the nearest centre, */
     HOST_NEXT,  /* f64[P K] and to the second nearest */

@@ -98,16 +98,16 @@ static void declare_state(struct decl *d, const struct km *l)
     struct tdecl t[] = {
         TENSOR(KM_CENTRE, "centre", "centres, less shift", DT_F32, LAW_FOLD, 0, l->k, l->d),
         TENSOR(KM_N, "n", "weight of the rows that a centre is the mean of", DT_F64, LAW_FOLD,
-               T_HOST, l->k, 0),
+               T_HOST | T_DECAY, l->k, 0),
         TENSOR(KM_SSE, "sse", "sum of the squared distances of rows to the means of their centres",
-               DT_F64, LAW_FOLD, T_HOST, 1, 0),
+               DT_F64, LAW_FOLD, T_HOST | T_DECAY, 1, 0),
         TENSOR(KM_SHIFT, "shift", "mean of the first rows", DT_F32, LAW_FOLD, 0, l->d, 0),
         TENSOR(KM_HEAD, "head", "rows in warm; 1 if there are centres", DT_U64, LAW_FOLD, T_HOST,
                HEAD_N, 0),
         TENSOR(KM_WARM, "warm", "the first rows, until there are centres", DT_F32, LAW_FOLD,
                T_SPARSE, l->w, l->d),
-        TENSOR(KM_WARM_WEIGHT, "warm.weight", "and their weights", DT_F32, LAW_FOLD, T_HOST, l->w,
-               0)};
+        TENSOR(KM_WARM_WEIGHT, "warm.weight", "and their weights", DT_F32, LAW_FOLD,
+               T_HOST | T_DECAY, l->w, 0)};
 
     t[KM_WARM].live = t[KM_WARM_WEIGHT].live = KM_HEAD + 1;
     add_all(d, t, sizeof t / sizeof *t);
@@ -123,8 +123,8 @@ static void declare_view(struct decl *d, const struct km *l)
         TENSOR(KV_SSE, "sse", "sum of the squared distances of rows to the means of their centres",
                DT_F64, LAW_FOLD, T_HOST, 1, 0),
         TENSOR(KV_SHIFT, "shift", "subtracted from the points", DT_F32, LAW_FOLD, T_HOST, l->d, 0),
-        TENSOR(KV_HEAD, "head", "number of points; 1 if shift is set", DT_U64, LAW_FOLD, T_HOST,
-               VIEW_HEAD_N, 0)};
+        TENSOR(KV_HEAD, "head", "number of points; 1 if shift is set; points that are rows", DT_U64,
+               LAW_FOLD, T_HOST, VIEW_HEAD_N, 0)};
 
     t[KV_POINT].live = t[KV_N].live = KV_HEAD + 1;
     add_all(d, t, sizeof t / sizeof *t);
@@ -150,6 +150,7 @@ static void declare_work(struct decl *d, const struct km *l)
         TENSOR(KW_PICK, "pick", "rows chosen as centres", DT_U32, 0, 0, k, 0),
         TENSOR(HOST_F32, "host.f32", "floats", DT_F32, 0, T_HOST, wide > 2 * dim ? wide : 2 * dim,
                0),
+        TENSOR(HOST_LOSS, "host.loss", "squared distances", DT_F32, 0, T_HOST, b, 0),
         TENSOR(HOST_U32, "host.u32", "indices", DT_U32, 0, T_HOST, wide, 0),
         TENSOR(HOST_MASS, "host.mass", "weights of sums", DT_F64, 0, T_HOST, k, 0),
         TENSOR(HOST_D2, "host.d2", "weighted squared distances", DT_F64, 0, T_HOST,

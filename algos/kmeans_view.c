@@ -2,6 +2,7 @@
  * views and models lie in host memory. */
 #include "algos/kmeans.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -26,10 +27,22 @@ static void append(const struct km *l, struct tensors *view, const float *row, c
     float *to = view->t[KV_POINT].f32 + *points * l->d;
 
     CHECK(*points < view->t[KV_N].n && weight >= 0);
+    if (!(weight > 0))
+        return;
     for (uint32_t j = 0; j < l->d; j++)
         to[j] = (float)((double)row[j] + (plus ? (double)plus[j] : 0) - (double)less[j]);
     view->t[KV_N].f64[*points] = weight;
     ++*points;
+}
+
+/* Has any of it a weight? A long half-life of rows without one leaves none. */
+static bool warm_counts(const struct tensors *s)
+{
+    double sum = 0;
+
+    for (uint64_t i = 0; i < s->t[KM_HEAD].u64[HEAD_LIVE]; i++)
+        sum += (double)s->t[KM_WARM_WEIGHT].f32[i];
+    return sum > (double)FLT_MIN;
 }
 
 static void fold_warm(const struct ctx *x, const struct km *l, struct tensors *view,
@@ -40,6 +53,8 @@ static void fold_warm(const struct ctx *x, const struct km *l, struct tensors *v
     const float *shift = view->t[KV_SHIFT].f32;
     uint64_t *points = &view->t[KV_HEAD].u64[VIEW_POINTS];
     double sse = 0;
+    uint64_t before = *points;
+    uint32_t kept = 0;
     struct centres k = {
         .c = view->t[KV_POINT].f32 + *points * l->d, .n = view->t[KV_N].f64 + *points, .sse = &sse};
 
@@ -47,13 +62,21 @@ static void fold_warm(const struct ctx *x, const struct km *l, struct tensors *v
         for (uint64_t i = 0; i < live; i++)
             append(l, view, s->t[KM_WARM].f32 + i * l->d, shift, NULL,
                    slot->weight * (double)s->t[KM_WARM_WEIGHT].f32[i]);
+        view->t[KV_HEAD].u64[VIEW_ROWS] += *points - before;
         return;
     }
     km_seed(x, s, slot->partition, shift, k);
-    for (uint32_t j = 0; j < l->k; j++)
-        k.n[j] *= slot->weight;
+    for (uint32_t j = 0; j < l->k; j++) { /* those without rows lie on others */
+        double n = slot->weight * k.n[j];
+
+        memmove(k.c + (size_t)kept * l->d, k.c + (size_t)j * l->d, l->d * sizeof *k.c);
+        k.n[kept] = n;
+        kept += n > 0;
+    }
+    memset(k.c + (size_t)kept * l->d, 0, (size_t)(l->k - kept) * l->d * sizeof *k.c);
+    memset(k.n + kept, 0, (l->k - kept) * sizeof *k.n);
     view->t[KV_SSE].f64[0] += slot->weight * sse;
-    *points += l->k;
+    *points += kept;
 }
 
 /* None of p[n] below 0? */
@@ -95,7 +118,7 @@ enum st kmeans_fold(const struct ctx *x, struct tensors *view, const struct slot
     if (view->t[KV_HEAD].u64[VIEW_POINTS] + l.k > view->t[KV_N].n)
         return fail(x->err, ST_BAD_CONFIG, "the view has room for %u partitions, this is one more",
                     l.p);
-    if (!head[HEAD_SEEDED] && !head[HEAD_LIVE])
+    if (!head[HEAD_SEEDED] && !warm_counts(s))
         return ST_OK;
     view_shift(x, &l, view, s);
     if (!head[HEAD_SEEDED]) {
@@ -103,9 +126,8 @@ enum st kmeans_fold(const struct ctx *x, struct tensors *view, const struct slot
         return ST_OK;
     }
     for (uint32_t j = 0; j < l.k; j++)
-        if (s->t[KM_N].f64[j] > 0)
-            append(&l, view, s->t[KM_CENTRE].f32 + (size_t)j * l.d, view->t[KV_SHIFT].f32,
-                   s->t[KM_SHIFT].f32, slot->weight * s->t[KM_N].f64[j]);
+        append(&l, view, s->t[KM_CENTRE].f32 + (size_t)j * l.d, view->t[KV_SHIFT].f32,
+               s->t[KM_SHIFT].f32, slot->weight * s->t[KM_N].f64[j]);
     view->t[KV_SSE].f64[0] += slot->weight * s->t[KM_SSE].f64[0];
     return ST_OK;
 }

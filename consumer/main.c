@@ -3,9 +3,10 @@
 #include "algos/algo.h"
 #include "config/base/memory.h"
 
-static const struct verb *const verbs[] = {
-    &verb_load,  &verb_peek, &verb_train,  &verb_score, &verb_model,   &verb_derive, &verb_state,
-    &verb_reset, &verb_lint, &verb_config, &verb_list,  &verb_version, &verb_demo,   NULL};
+static const struct verb *const verbs[] = {&verb_load,    &verb_peek,   &verb_train,  &verb_score,
+                                           &verb_model,   &verb_derive, &verb_tune,   &verb_state,
+                                           &verb_reset,   &verb_lint,   &verb_config, &verb_list,
+                                           &verb_version, &verb_demo,   NULL};
 
 int main(int argc, char **argv)
 {

@@ -1,5 +1,6 @@
 /* about.c: lint, config, list and version: what the program knows of itself and of job files. */
 #include "algos/algo.h"
+#include "algos/derive.h"
 #include "consumer/verbs/verbs.h"
 
 #include <stdlib.h>
@@ -58,9 +59,33 @@ const struct verb verb_config = {
     "config", "",    "Prints every key of a job file with default and meaning.", none, 0,
     NULL,     config};
 
+/* What can be chosen after training, by derive and tune. */
+static int list_derive(const char *name)
+{
+    const struct algo *a = algo_find(name);
+    struct derive_table t;
+
+    if (!a) {
+        fprintf(stderr, "millrace list: there is no algorithm '%s'\n", name);
+        return CLI_USAGE;
+    }
+    printf("derive options of %s\n", a->name);
+    /* with those of the runtime where it may tell two classes apart */
+    derive_options(&t, a, &(struct shape){.out = a->flags & ALGO_LABEL ? OUT_MARGIN : OUT_NONE});
+    for (const struct opt *o = t.o; o->name; o++)
+        printf("  %-12s %-6s %s%s%s\n", o->name, o->def ? o->def : "", o->what,
+               o->grid ? "; tune tries " : "", o->grid ? o->grid : "");
+    return CLI_DONE;
+}
+
 static int list(const void *flags, int argc, char **argv)
 {
-    (void)flags, (void)argc, (void)argv;
+    (void)flags;
+    for (int i = 0; i < argc; i++)
+        if (list_derive(argv[i]) != CLI_DONE)
+            return CLI_USAGE;
+    if (argc)
+        return CLI_DONE;
     puts("algorithms");
     for (uint32_t i = 0; i < algo_count; i++)
         printf("  %-13s %s\n", algo_list[i]->name, algo_list[i]->summary);
@@ -71,7 +96,13 @@ static int list(const void *flags, int argc, char **argv)
 }
 
 const struct verb verb_list = {
-    "list", "", "Algorithms and compute back ends of this build.", none, 0, NULL, list};
+    "list",
+    "[ALGORITHM...]",
+    "Algorithms and compute back ends of this build; of an algorithm, its derive options.",
+    none,
+    0,
+    NULL,
+    list};
 
 static int version(const void *flags, int argc, char **argv)
 {

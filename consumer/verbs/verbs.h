@@ -5,7 +5,7 @@
 #include "consumer/cli.h"
 
 extern const struct verb verb_lint, verb_list, verb_version, verb_config, verb_train, verb_score,
-    verb_model, verb_derive, verb_state, verb_load, verb_demo, verb_peek, verb_reset;
+    verb_model, verb_derive, verb_tune, verb_state, verb_load, verb_demo, verb_peek, verb_reset;
 
 /* model_verify.c: millrace model verify, with the job's model of that version (0: the latest). j
  * becomes the job that made it. Returns the exit code: CLI_DONE equal, CLI_FAILED different,

@@ -276,6 +276,83 @@ static void asking_for_the_loss_does_not_change_the_state(void **state)
     table_free(&t);
 }
 
+/* Batches of 64 rows with the same decay each: what is left of a row is decay to the power of the
+ * batches after its own. */
+static void learn_with_decay(struct rig *k, struct tensors *s, struct table *t, double decay)
+{
+    struct rows r;
+
+    for (uint32_t at = 0; at < t->n; at += 64) {
+        rig_rows(k, t, at, 64, 0, &r);
+        r.decay = decay;
+        assert_int_equal(k->a->update(&k->x, s, &r, NULL), ST_OK);
+    }
+    for (uint32_t i = 0; i < t->n; i++)
+        t->weight[i] *= (float)pow(decay, t->n / 64 - 1 - i / 64);
+}
+
+static void a_half_life_leaves_of_each_row_what_it_should(void **state)
+{
+    static const uint32_t rows[] = {64 * 40, 64 * 3, 64}; /* the last two: in the warm-up */
+    struct kmeans_opts o = {.k = 4, .extra_centers = 5, .batch = 64, .warmup = 200};
+
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        struct tensors s, view, *list[] = {&s};
+        struct table t;
+        struct rig k;
+
+        seed = 21;
+        t = table(rows[i], 6, 4, 3, 7);
+        rig_open(&k, &algo_kmeans, "openblas", shape(6, 1), &o);
+        rig_state(&k, &s);
+        learn_with_decay(&k, &s, &t, 0.5);
+        rig_view(&k, list, 1, &view);
+        view_keeps_the_moments(&view, &t, 1e-4);
+        rig_free(&k, &s);
+        rig_free(&k, &view);
+        rig_close(&k);
+        table_free(&t);
+    }
+}
+
+/* Two blobs that go from column 0 = 0 to 100: with a half-life of two batches the model is where
+ * they are, without one where they were on average. */
+static void clusters_drift_with_a_half_life(void **state)
+{
+    (void)state;
+    for (int half_life = 0; half_life < 2; half_life++) {
+        struct kmeans_opts o = {.k = 2, .extra_centers = 5, .batch = 64, .warmup = 128};
+        struct tensors s, view, model, *list[] = {&s};
+        struct kmeans_derive d = {2};
+        struct table t;
+        struct rig k;
+
+        seed = 22;
+        t = table(64 * 50, 4, 1, 0, 0);
+        for (uint32_t i = 0; i < t.n; i++) {
+            t.x[4 * i] += 2.0f * (float)(i / 64);
+            t.x[4 * i + 1] += i % 2 ? 400 : 0;
+        }
+        rig_open(&k, &algo_kmeans, "openblas", shape(4, 1), &o);
+        rig_state(&k, &s);
+        learn_with_decay(&k, &s, &t, half_life ? sqrt(0.5) : 1);
+        rig_view(&k, list, 1, &view);
+        rig_model(&k, &view, &d, &model, NULL);
+        for (uint32_t j = 0; j < 2; j++) {
+            double at = (double)model.t[KM_MODEL_CENTRE].f32[4 * j];
+
+            if (!(half_life ? at > 92 && at < 99 : at > 44 && at < 55))
+                fail_msg("half-life %d: a centre at %g, the blobs are at 98.5", half_life, at);
+        }
+        rig_free(&k, &s);
+        rig_free(&k, &view);
+        rig_free(&k, &model);
+        rig_close(&k);
+        table_free(&t);
+    }
+}
+
 /* Five blobs of 100 rows far from all that the warm-up saw arrive at the end, in one batch each. */
 static void what_comes_late_gets_centres_of_its_own(void **state)
 {
@@ -303,6 +380,67 @@ static void what_comes_late_gets_centres_of_its_own(void **state)
     rig_free(&k, &model);
     rig_close(&k);
     table_free(&t);
+}
+
+/* Each batch after the warm-up has four rows of its own far from all others; in the end there are
+ * more light centres far apart than the batch can give up of the lightest. */
+static void far_rows_have_centres_several_a_batch(void **state)
+{
+    struct kmeans_opts o = {.k = 5, .extra_centers = 12, .batch = 100, .warmup = 200};
+    struct tensors s, view, model, *list[] = {&s};
+    struct kmeans_derive d = {41};
+    struct measures m;
+    struct table t;
+    struct rig k;
+
+    (void)state;
+    seed = 26;
+    t = table(1200, 8, 1, 0, 0);
+    for (uint32_t i = 200; i < t.n; i++)
+        if (i % 100 < 4) {
+            t.x[i * 8 + i / 100 % 8] += 100 + 100 * (float)(i % 100);
+            t.x[i * 8 + (i / 100 + 1) % 8] += i / 100 > 8 ? 1000 : 0;
+        }
+    rig_open(&k, &algo_kmeans, "openblas", shape(8, 1), &o);
+    rig_state(&k, &s);
+    rig_pass(&k, &s, &t, 0, NULL);
+    rig_view(&k, list, 1, &view);
+    view_keeps_the_moments(&view, &t, 1e-5);
+    rig_model(&k, &view, &d, &model, &m);
+    assert_true(m.m[0].value < 1);
+    rig_free(&k, &s);
+    rig_free(&k, &view);
+    rig_free(&k, &model);
+    rig_close(&k);
+    table_free(&t);
+}
+
+/* Where all centres are spare, one may be another's nearest: what is given up is so only once. */
+static void few_centres_and_ever_farther_rows_keep_the_moments(void **state)
+{
+    struct kmeans_opts o = {.k = 2, .extra_centers = 4, .batch = 128, .warmup = 128};
+
+    (void)state;
+    for (uint64_t i = 0; i < 20; i++) {
+        struct tensors s, view, *list[] = {&s};
+        struct table t;
+        struct rig k;
+
+        seed = 100 + i;
+        t = table(128 * 8, 2, 1, 0, 0);
+        for (uint32_t q = 128; q < t.n; q++)
+            if (q % 16 == 0)
+                t.x[2 * q] += powf(1.5f, (float)(q / 64)) * (uniform() - 0.5f);
+        rig_open(&k, &algo_kmeans, "openblas", shape(2, 1), &o);
+        rig_state(&k, &s);
+        rig_pass(&k, &s, &t, 0, NULL);
+        rig_view(&k, list, 1, &view);
+        view_keeps_the_moments(&view, &t, 1e-4);
+        rig_free(&k, &s);
+        rig_free(&k, &view);
+        rig_close(&k);
+        table_free(&t);
+    }
 }
 
 /* Finite numbers whose squares are not: the state shows it, nothing else happens. */
@@ -454,6 +592,156 @@ static void rows_that_are_all_the_same_make_a_model(void **state)
     }
 }
 
+/* The value of a measure, NaN: there is none of that name. */
+static double measured(const struct measures *m, const char *name)
+{
+    for (uint32_t i = 0; i < m->n; i++)
+        if (!strcmp(m->m[i].name, name))
+            return m->m[i].value;
+    return NAN;
+}
+
+static void more_clusters_than_different_rows_are_counted_and_never_the_nearest(void **state)
+{
+    for (uint32_t n = 30; n <= 3000; n += 2970) { /* fewer than the centres, and many */
+        struct kmeans_opts o = {.k = 5, .extra_centers = 8, .batch = 32, .warmup = 64};
+        struct tensors s, view, model, *list[] = {&s};
+        struct kmeans_derive d = {5};
+        struct measures m;
+        struct table t;
+        struct rig k;
+        float *out;
+
+        (void)state;
+        seed = 23;
+        t = table(n, 4, 1, 0, 0);
+        for (uint32_t i = 0; i < 4 * n; i++)
+            t.x[i] = (float)(i / 4 % 3);
+        rig_open(&k, &algo_kmeans, "openblas", shape(4, 1), &o);
+        rig_state(&k, &s);
+        rig_pass(&k, &s, &t, 0, NULL);
+        rig_view(&k, list, 1, &view);
+        for (uint64_t q = 0; q < view.t[KV_HEAD].u64[VIEW_POINTS]; q++)
+            assert_true(view.t[KV_N].f64[q] > 0);
+        rig_model(&k, &view, &d, &model, &m);
+        assert_true(measured(&m, "empty_clusters") == 2);
+        out = calloc(2u * t.n, sizeof *out);
+        rig_score(&k, &model, &t, out, 2);
+        for (uint32_t i = 0; i < t.n; i++)
+            assert_true(out[2 * i] < 3 && out[2 * i + 1] < 1e-3f);
+        rig_free(&k, &model);
+        d.k = 3;
+        rig_model(&k, &view, &d, &model, &m);
+        assert_true(isnan(measured(&m, "empty_clusters")));
+        near(measured(&m, "silhouette"), 1, 1e-6);
+        free(out);
+        rig_free(&k, &s);
+        rig_free(&k, &view);
+        rig_free(&k, &model);
+        rig_close(&k);
+        table_free(&t);
+    }
+}
+
+/* 0, 1, 10, 11 in two clusters: distances 0.5, and 10.5 or 9.5 to the other; a row alone is 0. */
+static void the_silhouette_is_what_it_is_by_hand(void **state)
+{
+    static const float x[] = {0, 1, 10, 11};
+    struct kmeans_opts o = {.k = 4, .extra_centers = 2, .batch = 32, .warmup = 64};
+    struct tensors s, view, model, *list[] = {&s};
+    struct table t;
+    struct rig k;
+
+    (void)state;
+    t = table(4, 1, 1, 0, 0);
+    for (uint32_t i = 0; i < 4; i++) {
+        t.x[i] = x[i];
+        t.weight[i] = i == 0 ? 3 : 1;
+    }
+    rig_open(&k, &algo_kmeans, "ref", shape(1, 1), &o);
+    rig_state(&k, &s);
+    rig_pass(&k, &s, &t, 0, NULL);
+    rig_view(&k, list, 1, &view);
+    for (uint32_t c = 1; c <= 4; c++) {
+        struct kmeans_derive d = {c};
+        struct measures m;
+
+        rig_model(&k, &view, &d, &model, &m);
+        if (c == 1)
+            assert_true(isnan(measured(&m, "silhouette")));
+        if (c == 2) /* centres 0.25 and 10.5 */
+            near(measured(&m, "silhouette"),
+                 (3 * (1 - 0.25 / 10.5) + 1 - 0.75 / 9.5 + 1 - 0.5 / 9.75 + 1 - 0.5 / 10.75) / 6,
+                 1e-6);
+        if (c == 4)
+            assert_true(measured(&m, "silhouette") == 0);
+        rig_free(&k, &model);
+    }
+    rig_free(&k, &s);
+    rig_free(&k, &view);
+    rig_close(&k);
+    table_free(&t);
+}
+
+/* Also with one cluster a centre, where each point is its own centre. */
+static void the_silhouette_tells_how_many_blobs_there_are(void **state)
+{
+    struct kmeans_opts o = {.k = 10, .extra_centers = 4, .batch = 64, .warmup = 100};
+    struct tensors s, view, model, *list[] = {&s};
+    struct kmeans_derive d = {0};
+    struct measures m;
+    struct table t;
+    struct rig k;
+    double best = -1, last = 0;
+    uint32_t at = 0;
+
+    (void)state;
+    seed = 24;
+    t = table(4000, 8, 7, 4, 0);
+    rig_open(&k, &algo_kmeans, "openblas", shape(8, 1), &o);
+    rig_state(&k, &s);
+    rig_pass(&k, &s, &t, 0, NULL);
+    rig_view(&k, list, 1, &view);
+    for (d.k = 2; d.k <= 40; d.k++) {
+        rig_model(&k, &view, &d, &model, &m);
+        last = measured(&m, "silhouette");
+        at = last > best ? d.k : at;
+        best = last > best ? last : best;
+        rig_free(&k, &model);
+    }
+    assert_int_equal(at, 7);
+    assert_true(best > 0.7 && last < 0.4);
+    rig_free(&k, &s);
+    rig_free(&k, &view);
+    rig_close(&k);
+    table_free(&t);
+}
+
+static void rows_without_weight_make_no_model(void **state)
+{
+    struct kmeans_opts o = {.k = 2, .extra_centers = 4, .batch = 64, .warmup = 100};
+    struct tensors s, view, *list[] = {&s};
+    struct table t;
+    struct rig k;
+
+    (void)state;
+    seed = 25;
+    t = table(64 * 8, 4, 2, 3, 0);
+    rig_open(&k, &algo_kmeans, "openblas", shape(4, 1), &o);
+    for (uint32_t some = 0; some <= 64; some += 64) { /* or such that nothing is left of it */
+        rig_state(&k, &s);
+        for (uint32_t i = some; i < t.n; i++)
+            t.weight[i] = 0;
+        learn_with_decay(&k, &s, &t, 1e-9);
+        rig_view(&k, list, 1, &view);
+        assert_int_equal(view.t[KV_HEAD].u64[VIEW_POINTS], 0);
+        rig_free(&k, &s);
+        rig_free(&k, &view);
+    }
+    rig_close(&k);
+    table_free(&t);
+}
+
 static void without_rows_there_is_no_model_yet(void **state)
 {
     struct kmeans_opts o = {.k = 3};
@@ -573,11 +861,19 @@ int main(void)
         cmocka_unit_test(rows_held_out_or_without_weight_change_nothing),
         cmocka_unit_test(a_tail_that_is_held_out_is_only_scored),
         cmocka_unit_test(asking_for_the_loss_does_not_change_the_state),
+        cmocka_unit_test(a_half_life_leaves_of_each_row_what_it_should),
+        cmocka_unit_test(clusters_drift_with_a_half_life),
         cmocka_unit_test(what_comes_late_gets_centres_of_its_own),
+        cmocka_unit_test(far_rows_have_centres_several_a_batch),
+        cmocka_unit_test(few_centres_and_ever_farther_rows_keep_the_moments),
         cmocka_unit_test(numbers_too_large_to_square_end_in_the_state),
         cmocka_unit_test(blobs_are_found_whatever_the_offset),
         cmocka_unit_test(a_model_is_a_function_of_the_view_and_any_k_up_to_the_centres),
         cmocka_unit_test(rows_that_are_all_the_same_make_a_model),
+        cmocka_unit_test(more_clusters_than_different_rows_are_counted_and_never_the_nearest),
+        cmocka_unit_test(the_silhouette_is_what_it_is_by_hand),
+        cmocka_unit_test(the_silhouette_tells_how_many_blobs_there_are),
+        cmocka_unit_test(rows_without_weight_make_no_model),
         cmocka_unit_test(without_rows_there_is_no_model_yet),
         cmocka_unit_test(options_that_cannot_work_are_refused),
         cmocka_unit_test(fashion_mnist_is_clustered_in_one_pass),

@@ -145,6 +145,7 @@ void rig_rows(struct rig *k, const struct table *t, uint32_t from, uint32_t n, u
     for (uint32_t i = 0; i < n; i++)
         k->rid[i] = (uint64_t)(from + i) << 16;
     r->rid = k->rid;
+    r->decay = 1;
     f->d = f->ld = t->d;
     if (t->ptr)
         rows_sparse(k, t, from, n, f);
