@@ -13,7 +13,7 @@
 struct subject {
     const char *schema; /* with ' for "; NULL: not Avro */
     uint32_t zeros;     /* so many zero bytes are a sample, which settles the framing */
-    uint32_t format, width;
+    uint32_t format, width, hash_bits;
     const char *label, *features, *classes, *key, *time, *weight;
     bool missing; /* features may be */
 };
@@ -76,6 +76,7 @@ static const struct subject subjects[] = {
      "{'name':'x','type':'float'},{'name':'y','type':'float'}]}]}]}",
      .zeros = 13, .width = 2, .features = "f d p a m.a m.b u.y u.x", .missing = true},
     {.format = FORMAT_CSV, .width = 3, .label = "f0", .missing = true},
+    {.format = FORMAT_LIBSVM, .hash_bits = 3, .classes = "-1 +1"},
 };
 
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
@@ -127,6 +128,7 @@ static void open_subject(const struct subject *s, struct opened *o)
     in->format = s->format;
     in->width = s->width;
     in->missing = o->missing = s->missing;
+    in->hash_bits = s->hash_bits;
     set(in->label, s->label);
     set(in->key, s->key);
     set(in->time, s->time);
