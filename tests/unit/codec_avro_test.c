@@ -444,7 +444,7 @@ static void features_may_be_missing(void **state)
                  "{\"name\":\"b\",\"type\":[\"double\",\"null\"],\"default\":5},"
                  "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"double\"}},"
                  "{\"name\":\"v\",\"type\":[\"null\",{\"type\":\"array\",\"items\":"
-                 "[\"null\",\"int\"]}]},"
+                 "[\"null\",\"double\"]}]},"
                  "{\"name\":\"r\",\"type\":[\"null\",{\"type\":\"record\",\"name\":\"P\","
                  "\"fields\":[{\"name\":\"x\",\"type\":\"float\"},{\"name\":\"y\",\"type\":"
                  "\"float\"}]}]},"
@@ -456,7 +456,7 @@ static void features_may_be_missing(void **state)
     av_ready(f);
     av_long(f, 1), av_float(f, 1), av_long(f, 0), av_double(f, 2); /* all there */
     av_long(f, 1), av_text(f, "k"), av_double(f, 3), av_long(f, 0);
-    av_long(f, 1), av_long(f, 2), av_long(f, 1), av_long(f, 4), av_long(f, 1), av_long(f, 5);
+    av_long(f, 1), av_long(f, 2), av_long(f, 1), av_double(f, 4), av_long(f, 1), av_double(f, 5);
     av_long(f, 0), av_long(f, 1), av_float(f, 6), av_float(f, 7), av_long(f, 0), av_float(f, 1);
     assert_int_equal(av_decode(f), BAD_NONE);
     missing_is(f, 0, "1234567");
@@ -466,12 +466,21 @@ static void features_may_be_missing(void **state)
     missing_is(f, 1, "-------");
     av_long(f, 1), av_float(f, NAN), av_long(f, 0), av_double(f, NAN); /* NaN; an item; a key */
     av_long(f, 1), av_text(f, "q"), av_double(f, 3), av_long(f, 0);
-    av_long(f, 1), av_long(f, 2), av_long(f, 0), av_long(f, 1), av_long(f, 5), av_long(f, 0);
+    av_long(f, 1), av_long(f, 2), av_long(f, 0), av_long(f, 1), av_double(f, 5), av_long(f, 0);
     av_long(f, 1), av_float(f, 6), av_float(f, NAN), av_long(f, 0), av_float(f, 1);
     assert_int_equal(av_decode(f), BAD_NONE);
     missing_is(f, 2, "----56-");
 
+    av_long(f, 0), av_long(f, 1), av_long(f, 0), av_long(f, 1), av_long(f, 2); /* an item is NaN */
+    av_long(f, 1), av_double(f, NAN), av_long(f, 0), av_long(f, 0), av_long(f, 0), av_long(f, 0);
+    av_float(f, 1);
+    assert_int_equal(av_decode(f), BAD_NONE);
+    missing_is(f, 3, "-------");
+
     av_long(f, 1), av_float(f, INFINITY);
+    assert_int_equal(av_decode(f), BAD_NONFINITE);
+    av_long(f, 0), av_long(f, 1), av_long(f, 0), av_long(f, 1), av_long(f, 2);
+    av_long(f, 1), av_double(f, INFINITY);
     assert_int_equal(av_decode(f), BAD_NONFINITE);
     av_long(f, 0), av_long(f, 1), av_long(f, 0), av_long(f, 0), av_long(f, 0), av_long(f, 1);
     assert_int_equal(av_decode(f), BAD_MISSING);

@@ -222,7 +222,8 @@ static void wrong_names_are_refused_with_the_nearest(void **state)
  */
 static void missing_features_have_words(void **state)
 {
-    static const char *const bad[] = {"1,x,3", "1,inf,3", "1,n a,3", "1,1e39,3", ",1,2", "nan,1,2"};
+    static const char *const bad[] = {"1,x,3",   "1,n,3",    "1,n a,3", "1,nullx,3",
+                                      "1,inf,3", "1,1e39,3", "nan,1,2", ",1,2"};
     struct fixture *f = *state;
 
     f->in.width = 3;
@@ -240,9 +241,9 @@ static void missing_features_have_words(void **state)
         assert_true(x[2] == 0);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) /* the weight has to be there */
-        assert_int_equal(decode(f, bad[i]), i < 1 || i == 2 ? BAD_VALUE
-                                            : i == 4        ? BAD_MISSING
-                                                            : BAD_NONFINITE);
+        assert_int_equal(decode(f, bad[i]), i < 4   ? BAD_VALUE
+                                            : i < 7 ? BAD_NONFINITE
+                                                    : BAD_MISSING);
 }
 
 static void the_fingerprint_is_of_the_mapping(void **state)

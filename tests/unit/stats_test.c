@@ -211,6 +211,24 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static void frequent_are_within_their_bound(const struct tensors *model, uint32_t j,
+                                            const float *sorted, uint32_t n)
+{
+    const uint32_t h = (uint32_t)model->t[STM_TOP_VALUE].d.dim[1];
+    const double *count = model->t[STM_TOP_COUNT].f64 + (size_t)j * h;
+
+    assert_true(model->t[STM_TOP_ERROR].f64[j] <= n / 33.0);
+    for (uint32_t k = 0; k < h && count[k] > 0; k++) {
+        uint32_t true_count = 0;
+
+        for (uint32_t i = 0; i < n; i++)
+            true_count += sorted[i] == model->t[STM_TOP_VALUE].f32[(size_t)j * h + k];
+        assert_true(count[k] <= true_count);
+        assert_true(true_count <= count[k] + model->t[STM_TOP_ERROR].f64[j]);
+        assert_true(!k || count[k] <= count[k - 1]);
+    }
+}
+
 /* Quantiles, bins and distinct values of each column, one slot and merged ones. */
 static void sketches_are_within_their_error(void **state)
 {
@@ -262,6 +280,7 @@ static void sketches_are_within_their_error(void **state)
                 sum += bin[b];
             }
             assert_true(sum == n);
+            frequent_are_within_their_bound(&model, j, sorted, n);
         }
         rig_free(&k, &model);
         rig_close(&k);
@@ -285,7 +304,7 @@ static void few_rows_are_told_exactly(void **state)
     for (uint32_t i = 0; i < 100; i++) {
         t.x[3 * i] = (float)((i * 37) % 100 + 1);
         t.x[3 * i + 1] = i < 50 ? 3 : i < 80 ? -1 : (float)i;
-        t.x[3 * i + 2] = i == 7 ? 0.0f : i == 8 ? -0.0f : NAN;
+        t.x[3 * i + 2] = i == 7 ? 0.0f : i == 10 ? -0.0f : NAN;
         t.weight[i] = 1;
     }
     v.quantiles = (struct f32s){5, {0, 0.01f, 0.5f, 0.75f, 1}};
@@ -301,6 +320,7 @@ static void few_rows_are_told_exactly(void **state)
     assert_memory_equal(model.t[STM_TOP_COUNT].f64 + 3, ((double[]){50, 30, 1}), 24);
     assert_true(model.t[STM_TOP_ERROR].f64[1] == 0 && model.t[STM_ZEROS].f64[2] == 2);
     near(model.t[STM_DISTINCT].f64[2], 1, 0.01);
+    assert_true(model.t[STM_TOP_COUNT].f64[6] == 2 && model.t[STM_TOP_COUNT].f64[7] == 0);
     assert_true(model.t[STM_COUNT].f64[2] == 2 && model.t[STM_MISSING].f64[2] == 98);
     rig_free(&k, &model);
     rig_close(&k);
