@@ -4,6 +4,7 @@
 #include "consumer/verbs/verbs.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -111,7 +112,7 @@ static void row_text(struct peek *k, uint32_t row)
 {
     const struct block *b = &k->block;
     uint32_t n = features(b, row), zeros = 0;
-    float min = 0, max = 0;
+    float min = NAN, max = NAN; /* of values that are there */
     char name[NAME_ROOM], text[32];
 
     printf("  label %s", b->s.ny ? class_text(k, b->y[row], text) : "-");
@@ -123,11 +124,14 @@ static void row_text(struct peek *k, uint32_t row)
 
         if (i < FEATURES_SHOWN) {
             feature(k, row, i, name);
-            printf(" %s:%.6g", name, (double)v);
+            if (isnan(v))
+                printf(" %s:-", name);
+            else
+                printf(" %s:%.6g", name, (double)v);
         }
         zeros += v == 0;
-        min = i && min < v ? min : v;
-        max = i && max > v ? max : v;
+        min = v < min || isnan(min) ? v : min;
+        max = v > max || isnan(max) ? v : max;
     }
     if (n > FEATURES_SHOWN)
         printf(" ... %" PRIu32 " values, %" PRIu32 " zero, %.6g to %.6g", n, zeros, (double)min,
@@ -165,7 +169,8 @@ static void row_json(struct peek *k, const struct record *r, uint32_t row)
 
         fputs(i ? "," : "", stdout);
         json_text(stdout, name);
-        printf(":%.9g", (double)v);
+        putchar(':');
+        json_number(stdout, (double)v, 9);
     }
     puts("}}");
 }

@@ -85,6 +85,15 @@ class Peek(unittest.TestCase):
         self.assertEqual(rows[1]["features"], {})
         self.assertIn("label 1 |", self.millrace("peek", job, "-p", "0"))
 
+    def test_a_value_that_is_missing_is_null_where_the_algorithm_takes_it(self):
+        self.load("t.csv", "a,b\n1,\n2,5\n", "--as", "lines")
+        job = self.job("input: {format: csv, columns: [a, b]}\n", "algo: stats\n")
+        self.assertEqual([r["features"] for r in self.rows(job)],
+                         [{"a": 1, "b": None}, {"a": 2, "b": 5}])
+        self.assertIn("a:1 b:-\n", self.millrace("peek", job))
+        job = self.job("input: {format: csv, columns: [a, b]}\n", "algo: kmeans\n")
+        self.assertEqual([r.get("bad") for r in self.rows(job)], ["bad record: missing", None])
+
     def test_a_missing_topic_or_label_is_said(self):
         job = self.job("input: {schema: t.avsc, label: lable}\n")
         self.write("t.avsc", "{}")
