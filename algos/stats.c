@@ -27,8 +27,8 @@
  * What has no meaning is 0, so that a model is finite: everything of a column without values (its
  * count says so); deviation, skewness, kurtosis and correlation of a column of equal values.
  *
- * State a column: 4 C bytes of sketch, C = 3 k + 96 values (2.8 KB at k = 200), 2^distinct_bits
- * registers (2 KB), 12 bytes a frequent value (384), 400 more: 5.5 KB; and with correlation 24 D.
+ * State a column: 4 C bytes of sketch, C about 3 k + 70 values (2.7 KB at k = 200), 2^distinct_bits
+ * registers (2 KB), 12 bytes a frequent value (384), 250 more: 5.4 KB; and with correlation 24 D.
  * Cost a value: about 20 ns, a third of it sorting; correlation takes 3 ns (D = 8) to 11 (64) more,
  * and 30 to 50 where a tenth of the values is missing. Merge: exact sums; the errors of sketches
  * stay what they are. From one state: any quantiles, bins, top. Score: a row against what was

@@ -55,8 +55,9 @@ struct codec {
     /* sample: value of a first record of the topic or {0}: widths that the job leaves open are
      * taken from it (ST_AGAIN: a sample is needed and none was given). need_label: the algorithm
      * cannot do without; else a label that the records do not have is no error, and rows have none
-     * (shape.ny 0). The shape's keyed and timed say what the job names; a caller may set them
-     * before block_init where an algorithm wants the record's key or timestamp. */
+     * (shape.ny 0). in->missing: a feature without a value is NaN, not bad. The shape's keyed and
+     * timed say what the job names; a caller may set them before block_init where an algorithm
+     * wants the record's key or timestamp. */
     MUST enum st (*open)(void *self, const struct input *in, bool need_label, struct bytes sample,
                          struct decoded *out, struct err *e);
     void (*close)(void *self);

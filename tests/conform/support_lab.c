@@ -72,6 +72,7 @@ enum st lab_open(struct lab *l, const struct subject *s, struct err *why)
                              .sparse = s->sparse,
                              .counts = s->counts,
                              .decay = s->decay,
+                             .missing = s->a->flags & ALGO_MISSING,
                              .seed = 1};
 
     memset(l, 0, sizeof *l);

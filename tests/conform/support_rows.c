@@ -108,6 +108,7 @@ static void fill_dense(struct rows_room *m, uint32_t n, uint64_t key)
         for (uint32_t j = 0; j < ld; j++) {
             float v = j == 1 ? 3.0f : normal(word(key, i, j)) * (float)(1 + j % 3) + (float)(j % 4);
 
+            v = p->missing && word(key, i, 3000 + j) % 8 == 0 ? (float)NAN : v;
             x[(size_t)i * ld + j] = j < p->d ? v : (float)NAN;
         }
     m->r.in[0] = (struct feat){.d = p->d, .ld = ld, .x = x};

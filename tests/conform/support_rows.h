@@ -51,6 +51,7 @@ struct rows_plan {
     bool sparse;
     bool counts;  /* a label is a number from 0, not any */
     double decay; /* of each batch; 0: 1 */
+    bool missing; /* an eighth of the values are (dense rows) */
     uint64_t seed;
 };
 
