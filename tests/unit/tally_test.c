@@ -55,6 +55,8 @@ static void numbers_have_errors_and_their_own_loss(void **state)
     printed(sh, value, 1, y, 3, want);
 }
 
+#define CALLED "precision 1.0000\nrecall 0.5000\nf1 0.6667\n\nlabel"
+
 static void margins_have_log_loss_or_that_of_hinges(void **state)
 {
     const float margin[] = {2, 1, -0.5f, 1, -3, 0}, y[] = {1, 1, 0}; /* the second one is wrong */
@@ -62,13 +64,13 @@ static void margins_have_log_loss_or_that_of_hinges(void **state)
     char want[200];
 
     (void)state;
-    snprintf(want, sizeof want, "rows 3\naccuracy 0.6667\nlog_loss %.6f\n\nlabel",
+    snprintf(want, sizeof want, "rows 3\naccuracy 0.6667\nlog_loss %.6f\n" CALLED,
              (log1p(exp(-2)) + log1p(exp(0.5)) + log1p(exp(-3))) / 3);
     printed(sh, margin, 2, y, 3, want);
     sh.loss = LOSS_HINGE;
-    printed(sh, margin, 2, y, 3, "rows 3\naccuracy 0.6667\nloss 0.500000\n\nlabel");
+    printed(sh, margin, 2, y, 3, "rows 3\naccuracy 0.6667\nloss 0.500000\n" CALLED);
     sh.loss = LOSS_SQUARED_HINGE;
-    printed(sh, margin, 2, y, 3, "rows 3\naccuracy 0.6667\nloss 0.750000\n\nlabel");
+    printed(sh, margin, 2, y, 3, "rows 3\naccuracy 0.6667\nloss 0.750000\n" CALLED);
 }
 
 static void classes_have_the_log_loss_of_their_probabilities(void **state)
