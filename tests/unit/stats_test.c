@@ -129,7 +129,7 @@ static void open_stats(struct rig *k, uint32_t d, uint32_t slots, struct stats_o
 static void model_of(struct rig *k, const struct table *t, uint32_t slots,
                      const struct stats_derive *v, struct tensors *model)
 {
-    struct tensors s[8], view, *list[8];
+    struct tensors s[8], view, *list[8] = {0};
     struct measures m;
 
     for (uint32_t p = 0; p < slots; p++) {
