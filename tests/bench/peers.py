@@ -6,12 +6,12 @@ under $MILLRACE_BUILD/peers.
 
 Each runs as a process of its own, with one thread. Rows a second are of learning: for
 scikit-learn and River of rows that lie in memory, their text parsed before; for Vowpal Wabbit with
-the parsing of its text; for millrace of ten more passes over the file's rows, less one, as records
+the parsing of its text; for millrace of many more passes over the file's rows, less one, as records
 of a topic of its local broker, so with reading, decoding, checkpoints and prequential measures, and
 without the start of the process. "whole s" is the whole process with its imports. Settings: each
 tool's usual ones, and what its manual names for such data; none was searched for on test rows.
 millrace trains its small grid of learning rates in the same pass and takes the best by prequential
-loss. Accuracy: a9a and MNIST on the test rows; elec (as it comes, one row after another) and fried
+loss: the jobs are those of tests/gates/jobs. a9a, MNIST and fried on test rows; elec, as it comes,
 prequential, each row predicted before it is learned.
 
 usage: peers.py [DATA[,DATA]...]      of a9a, mnist, elec, fried
@@ -21,6 +21,7 @@ import csv
 import math
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -33,21 +34,12 @@ import datasets  # noqa: E402
 
 BUILD = os.path.abspath(os.environ.get("MILLRACE_BUILD", os.path.join(HERE, "..", "..", "build")))
 PACKAGES = ["scikit-learn==1.9.1", "river==0.26.1", "vowpalwabbit==9.11.9"]
-MORE = 10
+MORE = {"a9a": 60, "mnist": 10, "elec": 60, "fried": 60}
 RIVER_ROWS = {"mnist": 5000}  # of more it would take minutes
-JOBS = {
-    "a9a": "input: {format: libsvm, width: 123}\n"
-           "options: {loss: logistic, learning_rate: [0.05, 0.1, 0.2]}\n",
-    "mnist": "input: {schema: rows.avsc}\n"
-             "options: {loss: softmax, classes: 10, learning_rate: [0.05, 0.1, 0.2]}\n",
-    "elec": "input: {schema: rows.avsc, label: class}\n"
-            "options: {loss: logistic, optimizer: sgd, batch: 1,\n"
-            "          learning_rate: [0.005, 0.05, 0.5]}\n",
-    "fried": "input: {schema: rows.avsc, label: target}\n"
-             "options: {loss: squared, learning_rate: [0.05, 0.1, 0.2]}\n",
-}
+JOBS = os.path.join(HERE, "..", "gates", "jobs")
 KIND = {"a9a": "accuracy, test", "mnist": "accuracy, test", "elec": "accuracy, prequential",
-        "fried": "RMSE, prequential"}
+        "fried": "RMSE, test"}
+FRIED = 32768  # rows that are learned; the 8,000 others are the test
 
 
 # ---- rows: text in, for each tool as it is usually read ----
@@ -107,9 +99,11 @@ def sklearn(name):
         (x, y), test = pictures(*files[:2]), pictures(*files[2:])
     else:
         x, y = table(files[0])
-    start, scaler, seen, hits, se = time.monotonic(), None, 0, 0, 0.0
     if name == "fried":
-        model, scaler = SGDRegressor(), StandardScaler()
+        x, y, test = x[:FRIED], y[:FRIED], (x[FRIED:], y[FRIED:])
+    start, scaler, seen, hits = time.monotonic(), None, 0, 0
+    if name == "fried":
+        model, scaler = SGDRegressor(average=True), StandardScaler()
     elif name == "elec":  # a stream: a row a call, at a constant rate
         model, scaler, chunk = SGDClassifier(loss="log_loss", learning_rate="constant",
                                              eta0=0.5), StandardScaler(), 1
@@ -119,10 +113,8 @@ def sklearn(name):
     for at in range(0, len(y), chunk):
         rows, labels = x[at:at + chunk], y[at:at + chunk]
         if scaler is not None:
-            if at:
-                p = model.predict(scaler.transform(rows))
-                hits += int((p == labels).sum())
-                se += float(((p - labels) ** 2).sum())
+            if at and test is None:
+                hits += int((model.predict(scaler.transform(rows)) == labels).sum())
                 seen += len(labels)
             rows = scaler.partial_fit(rows).transform(rows)
         if name == "fried":
@@ -130,9 +122,12 @@ def sklearn(name):
         else:
             model.partial_fit(rows, labels, classes=classes)
     took = time.monotonic() - start
+    if name == "fried":
+        p = model.predict(scaler.transform(test[0]))
+        return len(y), took, float(np.sqrt(((p - test[1]) ** 2).mean()))
     if test is not None:
         return len(y), took, float((model.predict(test[0]) == test[1]).mean())
-    return len(y), took, math.sqrt(se / seen) if name == "fried" else hits / seen
+    return len(y), took, hits / seen
 
 
 def river(name):
@@ -154,12 +149,11 @@ def river(name):
         model = preprocessing.StandardScaler() | (
             linear_model.LogisticRegression(optim.SGD(0.5)) if name == "elec"
             else linear_model.LinearRegression(optim.SGD(0.01)))
-    start, hits, se = time.monotonic(), 0, 0.0
+    rows, rest = (rows[:FRIED], rows[FRIED:]) if name == "fried" else (rows, [])
+    start, hits = time.monotonic(), 0
     for x, y in rows:
-        if name in ("elec", "fried"):
-            p = model.predict_one(x)
-            hits += p == bool(y)
-            se += (float(p or 0) - y) ** 2
+        if name == "elec":
+            hits += model.predict_one(x) == bool(y)
         model.learn_one(x, bool(y) if name in ("a9a", "elec") else y)
     took = time.monotonic() - start
     if name == "a9a":
@@ -170,7 +164,10 @@ def river(name):
         right = sum(model.predict_one(dict(enumerate(map(float, a)))) == int(b)
                     for a, b in zip(x[:2000], y))
         return len(rows), took, right / 2000
-    return len(rows), took, math.sqrt(se / len(rows)) if name == "fried" else hits / len(rows)
+    if name == "fried":
+        se = sum((model.predict_one(x) - y) ** 2 for x, y in rest)
+        return len(rows), took, math.sqrt(se / len(rest))
+    return len(rows), took, hits / len(rows)
 
 
 def vw_text(name, out, test=False):
@@ -187,6 +184,8 @@ def vw_text(name, out, test=False):
                         + "\n")
         else:
             x, y = table(files[0])
+            if name == "fried":
+                x, y = (x[FRIED:], y[FRIED:]) if test else (x[:FRIED], y[:FRIED])
             for a, b in zip(x, y):
                 label = f"{b:g}" if name == "fried" else "1" if b else "-1"
                 f.write(f"{label} | " + " ".join(f"{j}:{v:g}" for j, v in enumerate(a)) + "\n")
@@ -201,9 +200,9 @@ def vw(name):
     model = Workspace(f"-d {name}.vw -f {name}.model -p {name}.seen {how}", quiet=True)
     model.finish()
     took = time.monotonic() - start
-    if name in ("a9a", "mnist"):
+    if name != "elec":
         Workspace(f"-t -i {name}.model -d {name}-test.vw -p {name}.seen", quiet=True).finish()
-    with open(f"{name}-test.vw" if name in ("a9a", "mnist") else f"{name}.vw",
+    with open(f"{name}.vw" if name == "elec" else f"{name}-test.vw",
               encoding="ascii") as f:
         labels = [float(line.split(" ", 1)[0]) for line in f]
     with open(f"{name}.seen", encoding="ascii") as f:
@@ -220,7 +219,8 @@ def vw(name):
 
 def one(tool, name):
     """What a process of its own does, after its imports."""
-    rows, took, accuracy = {"scikit-learn": sklearn, "River": river, "Vowpal Wabbit": vw}[tool](name)
+    run = {"scikit-learn": sklearn, "River": river, "Vowpal Wabbit": vw}[tool]
+    rows, took, accuracy = run(name)
     print(f"\nresult {rows} {took:.4f} {accuracy:.6f}")
 
 
@@ -234,47 +234,52 @@ def millrace(*words):
     return r.stdout + r.stderr
 
 
-def trained(job):
+def trained(job, *flags):
     start = time.monotonic()
-    millrace("train", job, "--until-end", "-q")
+    millrace("train", job, "--until-end", "-q", *flags)
     return time.monotonic() - start
+
+
+def loads(name):
+    """Words of `load` for the learned and the test rows."""
+    files = tables(name)
+    if name == "a9a":
+        return [["--format", "libsvm", "--as", "lines", f] for f in files]
+    if name == "mnist":
+        return [["--format", "idx", "--label", files[k + 1], files[k]] for k in (0, 2)]
+    words = ["--format", "csv", "--label", {"elec": "class", "fried": "target"}[name]]
+    if name == "elec":
+        return [[*words, files[0]]]
+    with open(files[0], encoding="ascii") as f:
+        head, *lines = f
+    for path, part in (("learned.csv", lines[:FRIED]), ("test.csv", lines[FRIED:])):
+        with open(path, "w", encoding="ascii") as f:
+            f.writelines([head, *part])
+    return [[*words, "learned.csv"], [*words, "test.csv"]]
 
 
 def ours(name):
     """(rows, seconds of the whole program, of learning them, accuracy)"""
-    files = tables(name)
-    labels = {"elec": "class", "fried": "target"}
-    load = ["load", "-b", "local:broker", "--schema", "rows.avsc", "--partitions", "1"]
-    if name == "a9a":
-        load += ["--format", "libsvm", "--as", "lines"]
-        rows = [*load, "-t", "rows", files[0]]
-    elif name == "mnist":
-        load += ["--format", "idx"]
-        rows = [*load, "-t", "rows", "--label", files[1], files[0]]
+    job = shutil.copy(os.path.join(JOBS, f"linear-{name}.yaml"), "job.yaml")
+    load = ["load", "-b", "local:broker", "--schema", f"{name}.avsc", "--partitions", "1"]
+    learned, *test = loads(name)
+    millrace(*load, "-t", name, *learned)
+    more = MORE[name]
+    if name == "mnist":
+        for _ in range(1 + more):
+            millrace(*load, "--append", "-t", "long", *learned)
     else:
-        rows = [*load, "-t", "rows", "--format", "csv", "--label", labels[name], files[0]]
-    for job, topic in (("job.yaml", "rows"), ("long.yaml", "long")):
-        with open(job, "w", encoding="utf-8") as f:
-            f.write(f"job: {name}-{topic}\ntopic: {topic}\nbroker: local:broker\nalgo: linear\n"
-                    + JOBS[name])
-    for i in range(1 + MORE):
-        millrace(*rows[:-1], "--append", "-t", "long", rows[-1])
-    millrace(*rows)
-    learning = trained("long.yaml")
-    took = trained("job.yaml")
-    learning = (learning - took) / MORE
-    shown = millrace("model", "show", "job.yaml")
+        millrace(*load, "-t", "long", *learned, *[learned[-1]] * more)
+    took = trained(job)
+    learning = (trained(job, "--set", "topic=long", "--set", "job=long") - took) / more
+    shown = millrace("model", "show", job)
     rows = float(re.search(r"^ *rows +(\S+)", shown, re.M)[1])
-    if name == "elec":
+    if not test:
         return rows, took, learning, float(re.search(r"prequential_accuracy +(\S+)", shown)[1])
-    if name == "fried":
-        return rows, took, learning, float(re.search(r"prequential_rmse +(\S+)", shown)[1])
-    if name == "a9a":
-        millrace(*load, "-t", "test", files[1])
-    else:
-        millrace(*load, "-t", "test", "--label", files[3], files[2])
-    scored = millrace("score", "job.yaml", "-t", "test", "-e", "--metrics")
-    return rows, took, learning, float(re.search(r"accuracy (\S+)", scored)[1])
+    millrace(*load, "-t", "test", *test[0])
+    scored = millrace("score", job, "-t", "test", "-e", "--metrics")
+    what = "rmse" if name == "fried" else "accuracy"
+    return rows, took, learning, float(re.search(rf"^{what} (\S+)", scored, re.M)[1])
 
 
 # ---- the table ----
@@ -309,7 +314,7 @@ def compare(python, name):
     print(f"{name:<6} {'millrace':<14} {accuracy:>9.4f} {rows:>8.0f} {took:>8.2f} {learning:>9.2f} "
           f"{base:>10.0f} {1:>8.1f}  {KIND[name]}")
     vw_text(name, f"{name}.vw")
-    if name in ("a9a", "mnist"):
+    if name != "elec":
         vw_text(name, f"{name}-test.vw", True)
     for tool in ("scikit-learn", "River", "Vowpal Wabbit"):
         rows, took, learning, accuracy = peer(python, tool, name)
@@ -318,8 +323,8 @@ def compare(python, name):
 
 
 def main():
-    names = sys.argv[1].split(",") if len(sys.argv) > 1 else list(JOBS)
-    wrong = [n for n in names if n not in JOBS]
+    names = sys.argv[1].split(",") if len(sys.argv) > 1 else list(KIND)
+    wrong = [n for n in names if n not in KIND]
     if wrong:
         raise SystemExit(__doc__)
     python = environment()

@@ -653,7 +653,7 @@ static void a_label_that_is_no_class_and_too_many_factors_are_refused(void **sta
 {
     struct fm_opts o = options(FM_LOGISTIC, 2, 0.2f);
     struct tensors s, before, view, model, *slots[] = {&s};
-    struct fm_derive d = {0, 3};
+    _Alignas(64) uint8_t d[512];
     struct measures m;
     struct rows r;
     struct table t;
@@ -673,7 +673,9 @@ static void a_label_that_is_no_class_and_too_many_factors_are_refused(void **sta
     rig_pass(&k, &s, &t, 0, NULL);
     assert_memory_equal(s.base, before.base, s.bytes);
     rig_view(&k, slots, 1, &view);
-    assert_int_equal(derive_model(&k.x, &algo_fm, &view, &d, &model, &m), ST_BAD_CONFIG);
+    derive_defaults(&algo_fm, &k.sh, d, sizeof d);
+    ((struct fm_derive *)d)->factors = 3;
+    assert_int_equal(derive_model(&k.x, &algo_fm, &view, d, &model, &m), ST_BAD_CONFIG);
     assert_non_null(strstr(k.err.text, "the job learns 2"));
     rig_free(&k, &model);
     rig_free(&k, &s);
