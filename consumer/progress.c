@@ -107,9 +107,9 @@ void progress_print(struct progress *p, const struct figures *f, bool last, FILE
     int64_t now = clock_mono_us();
     double elapsed = (double)(now - p->start_us) / 1e6, since = (double)(now - p->line_us) / 1e6;
     double rate = since > 0 ? (double)(f->rows - p->line_rows) / since : 0;
-    char t1[24], t2[24], t3[24], t4[24], model[24] = "-", epoch[24] = "-";
+    char t1[24], t2[24], t3[24], t4[24], t5[24], t6[24], model[24] = "-", epoch[24] = "-";
 
-    if (!(f->weight > 0))
+    if (!f->rows)
         return;
     CHECK(f->rows >= p->line_rows);
     while (p->next_rows <= f->rows)
@@ -124,8 +124,9 @@ void progress_print(struct progress *p, const struct figures *f, bool last, FILE
         fprintf(to, "%12s %7s %10s %10s %10s %10s %6s %10s %10s %9s %9s %9s\n", "rows", "epoch",
                 "loss", "loss_last", measure_name(f->kind), "no_skill", "model", "rows/s", "lag",
                 "state_MB", "elapsed", "left");
-    fprintf(to, "%12" PRIu64 " %7s %10.6f %10.6f %10s %10s %6s %10.0f %10.0f %9.1f %9s %9s\n",
-            f->rows, epoch, f->loss / f->weight, f->recent_loss / f->weight,
+    fprintf(to, "%12" PRIu64 " %7s %10s %10s %10s %10s %6s %10.0f %10.0f %9.1f %9s %9s\n", f->rows,
+            epoch, value_text(f->loss / f->weight, 6, t5),
+            value_text(f->recent_loss / f->weight, 6, t6),
             value_text(f->measure / f->weight, 4, t3), value_text(f->no_skill / f->weight, 6, t4),
             model, rate, f->lag, f->state_bytes / 1e6, time_text(elapsed, t1, sizeof t1),
             time_text(rate > 0 ? f->todo / rate : -1, t2, sizeof t2));

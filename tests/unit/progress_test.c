@@ -67,6 +67,8 @@ static const char *printed(struct progress *p, const struct figures *f, bool las
 }
 
 /* The first words of a text; how many there are, up to n. */
+enum { COLUMNS = 12 };
+
 static int words(const char *text, char word[][16], int n)
 {
     int i = 0, used;
@@ -80,7 +82,6 @@ static void line_tells_means_of_all_rows(void **state)
 {
     struct figures f = one;
     struct progress p;
-    enum { COLUMNS = 12 };
     char head[COLUMNS][16], word[COLUMNS][16];
     const char *text;
 
@@ -116,8 +117,9 @@ static void line_tells_means_of_all_rows(void **state)
 
 static void lines_come_by_powers_of_two_then_by_time(void **state)
 {
-    struct figures f = one, nothing = {.rows = 5000};
+    struct figures f = one, nothing = {0}, samples = {.rows = 5000, .kind = OUT_NONE};
     struct progress p;
+    char word[COLUMNS][16];
 
     (void)state;
     progress_start(&p);
@@ -131,6 +133,10 @@ static void lines_come_by_powers_of_two_then_by_time(void **state)
     p.line_us -= 2000000;
     assert_true(progress_due(&p, 3001, false));
     assert_false(progress_due(&p, 3000, false)); /* nothing new */
+    assert_int_equal(words(printed(&p, &samples, false), word, COLUMNS), COLUMNS);
+    assert_string_equal(word[0], "5000"); /* an algorithm without predictions */
+    assert_string_equal(word[2], "-");
+    assert_string_equal(word[3], "-");
 }
 
 int main(void)
