@@ -23,7 +23,7 @@ const struct opt knn_options[] = {
     {"project", OPT_U32, AT(project), "none", 1, 65536, none_names,
      "numbers to keep of a row in place of its features: random sums of them", NULL},
     {"batch", OPT_U32, AT(batch), "auto", 1, BATCH_ROWS_MAX, auto_names,
-     "rows of one step; auto: 256", NULL},
+     "rows of one step; auto: 64", NULL},
     {0}};
 
 const struct opt knn_derive_options[] = {
@@ -62,7 +62,7 @@ enum st knn_check(struct shape *sh, void *opts, struct err *e)
                     "task classify needs the number of classes: set classes, or name them in the "
                     "input");
     if (!o->batch)
-        o->batch = 256;
+        o->batch = 64;
     if (!sh->batch_rows)
         sh->batch_rows = o->batch;
     sh->classes = o->classes;
