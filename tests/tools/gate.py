@@ -1,12 +1,18 @@
 """What the accuracy gates share: a folder with a local broker, the verbs, and one line a gate with
 ours, the limit, the reference and the margin. A program of gates ends with done()."""
 
+import gzip
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by numpy; tests share the machine
+import numpy  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
 MILLRACE = os.environ["MILLRACE"]
 missed, shown = [], []
 
@@ -35,9 +41,15 @@ def write(name, text):
     return name
 
 
-def load(topic, fmt, *words):
-    """Files into one partition of a topic of the local broker."""
-    run("load", "-b", "local:broker", "-t", topic, "--format", fmt, "--partitions", 1, *words)
+def job(name):
+    """A copy of tests/gates/jobs/NAME.yaml in the current folder, where its broker is."""
+    return shutil.copy(os.path.join(HERE, "../gates/jobs", name + ".yaml"), ".")
+
+
+def load(topic, fmt, *words, partitions=1, data=None):
+    """Files, or a text as -, into a topic of the local broker."""
+    run("load", "-b", "local:broker", "-t", topic, "--format", fmt, "--partitions", partitions,
+        *words, input=data)
 
 
 def train(job, text=None):
@@ -48,9 +60,28 @@ def train(job, text=None):
     return job
 
 
+def scored(job, topic):
+    """What `score --metrics` says of the newest model on all of a topic."""
+    return run("score", job, "-t", topic, "-e", "--metrics")
+
+
+def derive(job, **options):
+    """Arrays of a model of the state, by name."""
+    words = [w for k, v in options.items() for w in ("--set", f"{k}={str(v).lower()}")]
+    run("derive", job, *words, "-o", "derived.npz")
+    with numpy.load("derived.npz") as z:
+        return {name: z[name] for name in z.files}
+
+
+def pixels(path):
+    """Pictures of an idx file, a row of x / 255 each."""
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as f:
+        return numpy.frombuffer(f.read(), numpy.uint8, offset=16).reshape(-1, 784) / 255
+
+
 def number(text, word):
-    """The number behind a word at the beginning of a line."""
-    return float(re.search(rf"^{word} +(\S+)", text, re.M)[1])
+    """Behind a word at the beginning of a line, which has nothing else behind it or a blank."""
+    return float(re.search(rf"^ *{word} +([-+.\de]+|nan|-?inf)(?:\s|$)", text, re.M)[1])
 
 
 def gate(name, ours, least=None, most=None, reference=""):

@@ -1,41 +1,24 @@
 #!/usr/bin/env python3
-"""least_squares through the verbs on the embedded broker, against numpy that has all rows at once:
-coefficients and k-fold cross-validation for ridge, lasso, elastic net and forward selection. The
-folds are dealt here again, by the hash of seed, partition and record.
-
-One data set is made here. The other is Friedman's: fried/fried.csv in $MILLRACE_DATA, or in
-../shared/data beside the checkout; without it that test is skipped."""
+"""least_squares against numpy that has all rows at once: coefficients and k-fold cross-validation
+for ridge, lasso, elastic net and forward selection, of rows that are made here and of Friedman's.
+The folds are dealt here again, by the hash of seed, partition and record."""
 
 import json
-import os
-import subprocess
-import tempfile
-import unittest
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by numpy; tests share the machine
-import numpy as np  # noqa: E402
+import datasets
+import gate
+import numpy as np
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-MILLRACE = os.environ["MILLRACE"]
-DATA = os.environ.get("MILLRACE_DATA", os.path.join(HERE, "../../../shared/data"))
-FRIED = os.path.abspath(os.path.join(DATA, "fried", "fried.csv"))
 PARTITIONS, SEED, WORD = 3, 12, 2 ** 64 - 1
-JOB = """job: rows
-topic: rows
+APART = 1e-6  # relative, or in deviations of the label
+JOB = """job: {name}
+topic: {name}
 algo: least_squares
 broker: local:broker
 seed: {seed}
-input: {{schema: rows.avsc, label: y{weight}}}
+input: {{schema: {name}.avsc, label: y, weight: w}}
 options: {{folds: {folds}}}
 """
-
-
-def run(*words):
-    r = subprocess.run([MILLRACE, *words], text=True, stdout=subprocess.PIPE,
-                       stderr=subprocess.PIPE, check=False)
-    if r.returncode:
-        raise AssertionError(f"{' '.join(words)}: exit {r.returncode}\n{r.stderr[-2000:]}")
-    return r.stdout
 
 
 def mix(x):
@@ -110,25 +93,23 @@ class Fit:
         return w @ (y - x @ self.b - self.intercept) ** 2
 
 
-class LeastSquares(unittest.TestCase):
-    def train(self, x, y, w, folds):
+class Rows:
+    """A data set, a job that has learned it, and how far from numpy its models were, by family."""
+
+    def __init__(self, name, x, y, w, folds):
         """x, y, w as the program has them: f32."""
         self.x, self.y, self.w = (v.astype(np.float32).astype(np.float64) for v in (x, y, w))
-        self.folds = folds
+        self.name, self.folds, self.apart = name, folds, {}
         self.fold = np.array([fold(i, folds) for i in range(len(y))])
-        d = x.shape[1]
-        with open("rows.csv", "w", encoding="utf-8") as f:
-            f.write(",".join([f"x{j}" for j in range(d)] + ["w", "y"]) + "\n")
-            for row in np.column_stack([self.x, self.w, self.y]).tolist():
-                f.write(",".join(map(repr, row)) + "\n")
-        with open("rows.yaml", "w", encoding="utf-8") as f:
-            f.write(JOB.format(seed=SEED, folds=folds, weight=", weight: w"))
-        run("load", "-b", "local:broker", "-t", "rows", "--partitions", str(PARTITIONS), "rows.csv")
-        run("train", "rows.yaml", "--until-end", "-q")
+        lines = [",".join([f"x{j}" for j in range(x.shape[1])] + ["w", "y"])]
+        for row in np.column_stack([self.x, self.w, self.y]).tolist():
+            lines.append(",".join(map(repr, row)))
+        gate.load(name, "csv", "-", data="\n".join(lines) + "\n", partitions=PARTITIONS)
+        self.job = gate.train(name + ".yaml", JOB.format(name=name, seed=SEED, folds=folds))
 
-    def check(self, tolerance=1e-6, **options):
+    def check(self, family, **options):
         words = sum((["--set", f"{k}={str(v).lower()}"] for k, v in options.items()), [])
-        run("derive", "rows.yaml", *words, "--to", "json", "-o", "model.json")
+        gate.run("derive", self.job, *words, "--to", "json", "-o", "model.json")
         with open("model.json", encoding="utf-8") as f:
             doc = json.load(f)
         got, w = doc["measures"], np.array(doc["tensors"]["w"])
@@ -145,48 +126,59 @@ class LeastSquares(unittest.TestCase):
         unit = self.x.std(axis=0) / self.y.std()
         apart["w"] = np.abs((w[:-1] - whole.b) * unit).max()
         apart["intercept"] = abs(w[-1] - whole.intercept) / self.y.std()
-        print(options, {k: f"{v:.1e}" for k, v in apart.items()}, f"cv_mse {got['cv_mse']:.6g}")
-        self.assertTrue(all(v <= tolerance for v in apart.values()), (options, apart, got, want))
+        assert all(v <= APART for v in apart.values()), (options, apart, got, want)
+        self.apart.setdefault(family, []).append(apart["cv_mse"])
         return got
 
     def all_penalties(self):
         for l2 in (0, 1e-4, 0.01, 1, 100):
-            self.check(l2=l2)
+            self.check("ridge", l2=l2)
+        for l2 in (0, 3):
+            self.check("ridge", l2=l2, l1=0, standardize=False)
         for l1 in (0.001, 0.02, 0.2):
-            self.check(l1=l1)
-            self.check(l1=l1, l2=0.1)
-        for l2, l1 in ((0, 0), (3, 0), (0, 0.05), (0.5, 0.1)):
-            self.check(l2=l2, l1=l1, standardize=False)
+            self.check("lasso", l1=l1)
+            self.check("elastic net", l1=l1, l2=0.1)
+        self.check("lasso", l2=0, l1=0.05, standardize=False)
+        self.check("elastic net", l2=0.5, l1=0.1, standardize=False)
         for features in (1, 2, 4):
-            self.check(features=features)
-        self.check(features=3, l2=0.3)
-        self.check(features=4, l1=0.05)
+            self.check("selection", features=features)
+        self.check("selection", features=3, l2=0.3)
+        self.check("selection", features=4, l1=0.05)
+        for family, apart in self.apart.items():
+            gate.gate(f"{self.name}: cv_mse apart, {family}", max(apart), most=APART,
+                      reference=f"numpy with all rows, the worst of {len(apart)}")
 
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="millrace-least-squares.")
-        self.addCleanup(folder.cleanup)
-        was = os.getcwd()
-        self.addCleanup(os.chdir, was)
-        os.chdir(folder.name)
 
-    def test_correlated_columns_of_all_units(self):
-        g = np.random.default_rng(3)
-        common = g.normal(size=(600, 3)) @ g.normal(size=(3, 8))
-        unit = 10.0 ** np.array([0, -3, 2, 5, 0, 1, -1, 0])
-        x = (common + 0.7 * g.normal(size=(600, 8)) + [0, 0, 5, -9, 100, 0, 3, 0]) * unit
-        y = 40 + (x / unit) @ [2, 0, 0, -1, 0.5, 0, 0, 0] + 3 * g.normal(size=600)
-        self.train(x, y, g.choice([0.0, 0.5, 1, 1, 2, 7], 600), 10)
-        self.all_penalties()
+def correlated_columns_of_all_units():
+    g = np.random.default_rng(3)
+    common = g.normal(size=(600, 3)) @ g.normal(size=(3, 8))
+    unit = 10.0 ** np.array([0, -3, 2, 5, 0, 1, -1, 0])
+    x = (common + 0.7 * g.normal(size=(600, 8)) + [0, 0, 5, -9, 100, 0, 3, 0]) * unit
+    y = 40 + (x / unit) @ [2, 0, 0, -1, 0.5, 0, 0, 0] + 3 * g.normal(size=600)
+    Rows("units", x, y, g.choice([0.0, 0.5, 1, 1, 2, 7], 600), 10).all_penalties()
 
-    @unittest.skipUnless(os.path.exists(FRIED), f"no {FRIED}")
-    def test_friedman(self):
-        rows = np.loadtxt(FRIED, delimiter=",", skiprows=1)
-        self.train(rows[:, :-1], rows[:, -1], np.ones(len(rows)), 5)
-        got = self.check()
-        self.assertLess(got["cv_mse"] ** 0.5, 2.65)
-        self.assertLess(got["prequential_rmse"], 2.65)
-        self.all_penalties()
+
+def friedman(path):
+    table = np.loadtxt(path, delimiter=",", skiprows=1)
+    rows = Rows("fried", table[:, :-1], table[:, -1], np.ones(len(table)), 5)
+    got = rows.check("ridge")
+    gate.gate("fried: RMSE by cross-validation", got["cv_mse"] ** 0.5, most=2.65,
+              reference="least squares 2.636")
+    gate.gate("fried: prequential RMSE", got["prequential_rmse"], most=2.65,
+              reference="recursive least squares 2.636")
+    rows.all_penalties()
+
+
+def main():
+    path = datasets.file("fried", "fried.csv")
+    with gate.folder():
+        correlated_columns_of_all_units()
+        if path:
+            friedman(path)
+        else:
+            gate.absent("fried")
+    gate.done()
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()
