@@ -123,20 +123,6 @@ struct fm fm_of(const struct shape *sh, const void *opts)
     return l;
 }
 
-#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
-    {                                                                                              \
-        id, name, what, dtype, law, flags, 0, 0,                                                   \
-        {                                                                                          \
-            rows, cols                                                                             \
-        }                                                                                          \
-    }
-
-static void add_all(struct decl *d, const struct tdecl *t, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        d->add(d, &t[i]);
-}
-
 static void declare_state(struct decl *d, const struct fm *l)
 {
     const uint64_t m = l->m, z = l->z, rows = l->d;
@@ -159,7 +145,7 @@ static void declare_state(struct decl *d, const struct fm *l)
         TENSOR(FM_GRID, "grid", "rate, 0, factors_l2 of v; rate, l2 of w", DT_F32, LAW_LOCAL,
                T_CONST, GRID_ROWS, z)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static void declare_view(struct decl *d, const struct fm *l)
@@ -179,7 +165,7 @@ static void declare_view(struct decl *d, const struct fm *l)
         TENSOR(FV_COUNT, "count", "weight of the rows that had the feature", DT_F64, LAW_FOLD,
                T_HOST, rows, 0)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static void declare_work(struct decl *d, const struct fm *l, const struct shape *sh)
@@ -211,7 +197,7 @@ static void declare_work(struct decl *d, const struct fm *l, const struct shape 
         TENSOR(FW_EIGEN, "eigen", "second moments of v, their eigenvalues, room", DT_F64, 0, T_HOST,
                k * k + k + lapack_eigen_work(l->k), 0)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 /* Fewer factors than the state has are for predicting, not to go on from. */
@@ -228,7 +214,7 @@ static void declare_model(struct decl *d, const struct fm *l, const struct fm_de
         TENSOR(MFM_LABEL, "label", "weight of the rows learned, and sum of their labels", DT_F32, 0,
                0, 2, 0)};
 
-    add_all(d, t, k == l->k ? MFM_LABEL + 1 : MFM_V + 1);
+    decl_add(d, t, k == l->k ? MFM_LABEL + 1 : MFM_V + 1);
 }
 
 static void declare_out(struct decl *d, const struct fm *l)
@@ -238,9 +224,9 @@ static void declare_out(struct decl *d, const struct fm *l)
     const struct tdecl value[] = {TENSOR(0, "value", "prediction", DT_F32, 0, 0, 1, 0)};
 
     if (l->o->loss == FM_LOGISTIC)
-        add_all(d, logistic, 2);
+        decl_add(d, logistic, 2);
     else
-        add_all(d, value, 1);
+        decl_add(d, value, 1);
 }
 
 enum st fm_declare(struct decl *d, enum part p, const struct shape *sh, const void *opts,

@@ -79,20 +79,6 @@ struct km km_of(const struct shape *sh, const void *opts)
     return l;
 }
 
-#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
-    {                                                                                              \
-        id, name, what, dtype, law, flags, 0, 0,                                                   \
-        {                                                                                          \
-            rows, cols                                                                             \
-        }                                                                                          \
-    }
-
-static void add_all(struct decl *d, const struct tdecl *t, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        d->add(d, &t[i]);
-}
-
 static void declare_state(struct decl *d, const struct km *l)
 {
     struct tdecl t[] = {
@@ -110,7 +96,7 @@ static void declare_state(struct decl *d, const struct km *l)
                T_HOST | T_DECAY, l->w, 0)};
 
     t[KM_WARM].live = t[KM_WARM_WEIGHT].live = KM_HEAD + 1;
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static void declare_view(struct decl *d, const struct km *l)
@@ -127,7 +113,7 @@ static void declare_view(struct decl *d, const struct km *l)
                LAW_FOLD, T_HOST, VIEW_HEAD_N, 0)};
 
     t[KV_POINT].live = t[KV_N].live = KV_HEAD + 1;
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static void declare_work(struct decl *d, const struct km *l)
@@ -164,7 +150,7 @@ static void declare_work(struct decl *d, const struct km *l)
         TENSOR(HOST_SUM, "host.sum", "sums of points", DT_F64, 0, T_HOST, k, dim),
         TENSOR(HOST_TRIAL, "host.trial", "clusters of one restart", DT_F32, 0, T_HOST, k, dim)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static uint32_t clusters(const struct kmeans_opts *o, const struct kmeans_derive *v)
@@ -193,13 +179,13 @@ enum st kmeans_declare(struct decl *d, enum part p, const struct shape *sh, cons
     else if (p == PART_WORK)
         declare_work(d, &l);
     else if (p == PART_OUT)
-        add_all(d, out, 2);
+        decl_add(d, out, 2);
     else if (k > l.k)
         d->st = fail(d->err, ST_BAD_CONFIG,
                      "k %u: the job keeps %u centres per partition; train with more extra_centers",
                      k, l.k);
     else
-        add_all(d, model, sizeof model / sizeof *model);
+        decl_add(d, model, sizeof model / sizeof *model);
     return d->st;
 }
 

@@ -104,20 +104,6 @@ struct knn_derive knn_choice(const struct knn_opts *o, const void *derive_opts)
     return v;
 }
 
-#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
-    {                                                                                              \
-        id, name, what, dtype, law, flags, 0, 0,                                                   \
-        {                                                                                          \
-            rows, cols                                                                             \
-        }                                                                                          \
-    }
-
-static void add_all(struct decl *d, const struct tdecl *t, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        d->add(d, &t[i]);
-}
-
 static void declare_work(struct decl *d, const struct knn *l)
 {
     const uint64_t b = l->b, tile = l->n < TILE ? l->n : TILE, project = l->o->project ? b : 0;
@@ -134,7 +120,7 @@ static void declare_work(struct decl *d, const struct knn *l)
         TENSOR(HOST_VOTE, "host.vote", "votes", DT_U32, 0, T_HOST, l->c ? l->c : 1, 0),
         TENSOR(HOST_SUM, "host.sum", "sums", DT_F64, 0, T_HOST, l->m, 0)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static enum st declare_model(struct decl *d, const struct knn *l, const struct knn_derive *v)
@@ -154,7 +140,7 @@ static enum st declare_model(struct decl *d, const struct knn *l, const struct k
         return fail(d->err, ST_BAD_CONFIG, "k %u: the model has at most %u rows", v->k, v->sample);
     if (v->task == KNN_CLASSIFY && !l->c)
         return fail(d->err, ST_BAD_CONFIG, "task classify: the job was trained without classes");
-    add_all(d, t, l->o->project ? 6 : 5);
+    decl_add(d, t, l->o->project ? 6 : 5);
     return d->st;
 }
 
@@ -167,9 +153,9 @@ static void declare_out(struct decl *d, const struct knn *l, const struct knn_de
         TENSOR(0, "value", "mean label of the neighbours", DT_F32, 0, 0, 1, 0)};
 
     if (v->task == KNN_CLASSIFY)
-        add_all(d, classify, 2);
+        decl_add(d, classify, 2);
     else
-        add_all(d, regress, 1);
+        decl_add(d, regress, 1);
 }
 
 enum st knn_declare(struct decl *d, enum part p, const struct shape *sh, const void *opts,

@@ -82,20 +82,6 @@ struct ls ls_of(const struct shape *sh, const void *opts)
     return (struct ls){.m = moments_of(sh, 1, o->folds), .d = sh->d[0]};
 }
 
-#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
-    {                                                                                              \
-        id, name, what, dtype, law, flags, 0, 0,                                                   \
-        {                                                                                          \
-            rows, cols                                                                             \
-        }                                                                                          \
-    }
-
-static void add_all(struct decl *d, const struct tdecl *t, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        d->add(d, &t[i]);
-}
-
 static void declare_work(struct decl *d, const struct ls *l)
 {
     const uint64_t n = l->d, sums = moments_size(&l->m);
@@ -111,7 +97,7 @@ static void declare_work(struct decl *d, const struct ls *l)
         TENSOR(WORK_OUT, "out", "predictions and losses", DT_F32, 0, T_HOST, 2, l->m.batch)};
 
     moments_declare_work(d, &l->m, WORK_MOMENTS);
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 enum st least_squares_declare(struct decl *d, enum part p, const struct shape *sh, const void *opts,
@@ -133,9 +119,9 @@ enum st least_squares_declare(struct decl *d, enum part p, const struct shape *s
     (void)derive_opts;
     if (p == PART_STATE) {
         moments_declare(d, &l.m, LS_SUMS);
-        add_all(d, own, 2);
+        decl_add(d, own, 2);
     } else if (p == PART_MODEL) {
-        add_all(d, model, 2);
+        decl_add(d, model, 2);
     } else if (p == PART_WORK) {
         declare_work(d, &l);
     } else if (p == PART_OUT) {

@@ -236,20 +236,6 @@ struct lin linear_living(const struct shape *sh, const void *opts, const uint8_t
     return l;
 }
 
-#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
-    {                                                                                              \
-        id, name, what, dtype, law, flags, 0, 0,                                                   \
-        {                                                                                          \
-            rows, cols                                                                             \
-        }                                                                                          \
-    }
-
-static void add_all(struct decl *d, const struct tdecl *t, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        d->add(d, &t[i]);
-}
-
 static void declare_state(struct decl *d, const struct lin *l)
 {
     const uint64_t z = l->z, rows = l->d + 1, std = l->standard ? l->d : 0, none = 0;
@@ -283,7 +269,7 @@ static void declare_state(struct decl *d, const struct lin *l)
         TENSOR(LIN_MEAN, "mean", "mean of w over the batches, late ones count most", DT_F32,
                LAW_FOLD, 0, l->o->average ? rows : none, z)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static void declare_view(struct decl *d, const struct lin *l)
@@ -303,7 +289,7 @@ static void declare_view(struct decl *d, const struct lin *l)
         TENSOR(VIEW_MEAN, "mean", "w as above, of the slots' means", DT_F64, LAW_FOLD, T_HOST,
                l->o->average ? rows : none, z)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static void declare_work(struct decl *d, const struct lin *l)
@@ -332,7 +318,7 @@ static void declare_work(struct decl *d, const struct lin *l)
         TENSOR(WORK_HOST_WEIGHT, "weight.host", "the same", DT_F32, 0, T_HOST,
                l->weighted ? b : none, 0)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 /* No empty ones: a model is read by others. */
@@ -369,11 +355,11 @@ static void declare_out(struct decl *d, const struct lin *l)
     const enum out_kind out = linear_out(l->o->loss);
 
     if (out == OUT_MARGIN)
-        add_all(d, l->o->loss == LINEAR_LOGISTIC ? logistic : hinge, 2);
+        decl_add(d, l->o->loss == LINEAR_LOGISTIC ? logistic : hinge, 2);
     else if (out == OUT_LOGITS)
-        add_all(d, classes, 2);
+        decl_add(d, classes, 2);
     else
-        add_all(d, value, 1);
+        decl_add(d, value, 1);
 }
 
 enum st linear_declare(struct decl *d, enum part p, const struct shape *sh, const void *opts,

@@ -128,20 +128,6 @@ struct pca pca_of(const struct shape *sh, const void *opts)
     return l;
 }
 
-#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
-    {                                                                                              \
-        id, name, what, dtype, law, flags, 0, 0,                                                   \
-        {                                                                                          \
-            rows, cols                                                                             \
-        }                                                                                          \
-    }
-
-static void add_all(struct decl *d, const struct tdecl *t, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        d->add(d, &t[i]);
-}
-
 static void declare_state(struct decl *d, const struct pca *l)
 {
     struct tdecl t[] = {
@@ -156,7 +142,7 @@ static void declare_state(struct decl *d, const struct pca *l)
 
     t[SK_ROW].live = SK_HEAD + 1;
     if (l->sketch)
-        add_all(d, t, sizeof t / sizeof *t);
+        decl_add(d, t, sizeof t / sizeof *t);
     else
         moments_declare(d, &l->m, 0);
 }
@@ -176,7 +162,7 @@ static void declare_work(struct decl *d, const struct pca *l)
         TENSOR(PW_PANEL, "panel", "columns of rebuilt rows", DT_F64, 0, T_HOST,
                l->sketch ? l->l : 0, PANEL_COLS)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
     if (!l->sketch)
         moments_declare_work(d, &l->m, PW_MOMENTS);
 }
@@ -211,7 +197,7 @@ static void declare_model(struct decl *d, const struct pca *l, uint32_t k)
         TENSOR(PM_VARIANCE, "variance", "of the rows along each", DT_F64, 0, 0, k, 0),
         TENSOR(PM_TOTAL, "total", "variance along all directions together", DT_F64, 0, 0, 1, 0)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 enum st pca_declare(struct decl *d, enum part p, const struct shape *sh, const void *opts,
@@ -228,7 +214,7 @@ enum st pca_declare(struct decl *d, enum part p, const struct shape *sh, const v
     else if (p == PART_WORK)
         declare_work(d, &l);
     else if (p == PART_OUT)
-        add_all(d, out, 1);
+        decl_add(d, out, 1);
     else if (p == PART_MODEL) {
         d->st = check_derive(&l, v, k, d->err);
         if (d->st == ST_OK)

@@ -105,20 +105,6 @@ struct rcf_opts rcf_choice(const struct rcf_opts *o, const void *derive_opts)
     return v;
 }
 
-#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
-    {                                                                                              \
-        id, name, what, dtype, law, flags, 0, 0,                                                   \
-        {                                                                                          \
-            rows, cols                                                                             \
-        }                                                                                          \
-    }
-
-static void add_all(struct decl *d, const struct tdecl *t, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        d->add(d, &t[i]);
-}
-
 static void declare_state(struct decl *d, const struct rcf *l)
 {
     const struct tdecl t[] = {
@@ -127,7 +113,7 @@ static void declare_state(struct decl *d, const struct rcf *l)
         TENSOR(RCF_SEEN, "ring.rows", "that went into it", DT_U64, LAW_LOCAL, T_HOST, l->h > 1, 0)};
 
     sample_declare(d, PART_STATE, &l->sample);
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static void declare_work(struct decl *d, const struct rcf *l)
@@ -144,7 +130,7 @@ static void declare_work(struct decl *d, const struct rcf *l)
                2)};
 
     sample_declare(d, PART_WORK, &l->sample);
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static enum st declare_model(struct decl *d, const struct rcf *l, const struct rcf_opts *v)
@@ -176,7 +162,7 @@ static enum st declare_model(struct decl *d, const struct rcf *l, const struct r
         return fail(d->err, ST_BAD_CONFIG,
                     "num_trees %u x num_samples_per_tree %u: the job keeps points for %u x %u",
                     v->num_trees, v->num_samples_per_tree, l->t, l->s);
-    add_all(d, all, sizeof all / sizeof *all);
+    decl_add(d, all, sizeof all / sizeof *all);
     return d->st;
 }
 
@@ -199,6 +185,6 @@ enum st rcf_declare(struct decl *d, enum part p, const struct shape *sh, const v
     else if (p == PART_WORK)
         declare_work(d, &l);
     else
-        add_all(d, out, v.attribution ? 3 : 2);
+        decl_add(d, out, v.attribution ? 3 : 2);
     return d->st;
 }

@@ -37,14 +37,6 @@ static const uint32_t of_slot = 1u << 31; /* marks places of the slot among thos
 
 /* ---- tensors ---- */
 
-#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
-    {                                                                                              \
-        id, name, what, dtype, law, flags, 0, 0,                                                   \
-        {                                                                                          \
-            rows, cols                                                                             \
-        }                                                                                          \
-    }
-
 static void add_all(struct decl *d, struct tdecl *t, size_t n, uint32_t live_from, uint32_t live_to)
 {
     for (uint32_t i = 0; i < n; i++) {

@@ -75,20 +75,6 @@ struct stats stats_of(const struct shape *sh, const void *opts)
     return l;
 }
 
-#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
-    {                                                                                              \
-        id, name, what, dtype, law, flags, 0, 0,                                                   \
-        {                                                                                          \
-            rows, cols                                                                             \
-        }                                                                                          \
-    }
-
-static void add_all(struct decl *d, const struct tdecl *t, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        d->add(d, &t[i]);
-}
-
 static void declare_state(struct decl *d, const struct stats *l, const struct stats_opts *o)
 {
     const uint64_t n = l->d;
@@ -112,7 +98,7 @@ static void declare_state(struct decl *d, const struct stats *l, const struct st
         TENSOR(ST_PAIR, "pair", "of two columns: weight, means, squares, products", DT_F64,
                LAW_FOLD, T_HOST, l->pairs, PAIR_N)};
 
-    add_all(d, t, sizeof t / sizeof *t);
+    decl_add(d, t, sizeof t / sizeof *t);
 }
 
 static void declare_work(struct decl *d, const struct stats *l)
@@ -138,7 +124,7 @@ static void declare_work(struct decl *d, const struct stats *l)
         TENSOR(SW_ALL, "all", "sums of whole rows", DT_F64, 0, T_HOST, n ? 2 : 0, n),
         TENSOR(SW_SUM, "sum", "sums of two columns", DT_F64, 0, T_HOST, n ? 4 : 0, n * n)};
 
-    add_all(d, list, sizeof list / sizeof *list);
+    decl_add(d, list, sizeof list / sizeof *list);
 }
 
 static uint32_t listed(const struct stats *l, const struct stats_derive *v)
@@ -191,7 +177,7 @@ static void declare_model(struct decl *d, const struct stats *l, const struct st
         TENSOR(STM_CORRELATION, "correlation", "of rows where both columns have a value", DT_F64, 0,
                0, n, n)};
 
-    add_all(d, t, l->correlation ? sizeof t / sizeof *t : STM_CORRELATION);
+    decl_add(d, t, l->correlation ? sizeof t / sizeof *t : STM_CORRELATION);
 }
 
 enum st stats_declare(struct decl *d, enum part p, const struct shape *sh, const void *opts,
@@ -209,7 +195,7 @@ enum st stats_declare(struct decl *d, enum part p, const struct shape *sh, const
     else if (p == PART_WORK)
         declare_work(d, &l);
     else if (p == PART_OUT)
-        add_all(d, out, sizeof out / sizeof *out);
+        decl_add(d, out, sizeof out / sizeof *out);
     else if (p == PART_MODEL && d->st == ST_OK)
         d->st = check_derive(&l, derive_opts, d->err);
     if (p == PART_MODEL && d->st == ST_OK)

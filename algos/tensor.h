@@ -99,4 +99,19 @@ struct decl {
     struct err *err;
 };
 
+/* One line of a list of tensors: rows by cols elements, cols 0: a vector. */
+#define TENSOR(id, name, what, dtype, law, flags, rows, cols)                                      \
+    {                                                                                              \
+        id, name, what, dtype, law, flags, 0, 0,                                                   \
+        {                                                                                          \
+            rows, cols                                                                             \
+        }                                                                                          \
+    }
+
+static inline void decl_add(struct decl *d, const struct tdecl *t, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        d->add(d, &t[i]);
+}
+
 #endif
