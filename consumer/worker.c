@@ -259,17 +259,17 @@ static enum st memory_plan(struct worker *w)
     struct checkpoint_conf quiet = store_conf(w, "");
     uint64_t block = block_bytes(&w->decoded->shape), state = w->declared.bytes;
     uint64_t batch = batch_bytes(&w->decoded->shape, &w->batch.conf) + w->work.bytes;
-    uint64_t letters = (uint64_t)w->partitions * LETTERS_BYTES, store, cache, all;
+    uint64_t letters = (uint64_t)w->partitions * LETTERS_BYTES, store, saved, all;
     uint64_t broker = w->br->memory_bytes(w->b, w->queue_bytes);
     const double mb = 1e6;
 
     quiet.dead_bytes_max = 0;
-    store = checkpoint_memory(&quiet, w->partitions * state);
-    cache = quiet.store->memory_bytes(quiet.flags, 0);
+    saved = w->partitions * state; /* of a checkpoint, in one piece */
+    store = checkpoint_memory(&quiet, saved);
     w->memory_planned = all =
         w->partitions * (state + block) + broker + w->view.bytes + batch + store + PROGRAM_BYTES;
     w->heap_bytes = w->partitions * (in_heap(state) + in_heap(block)) + broker +
-                    in_heap(w->view.bytes) + in_heap(batch) + cache + in_heap(store - cache) +
+                    in_heap(w->view.bytes) + in_heap(batch) + (store - saved) + in_heap(saved) +
                     PROGRAM_BYTES - CODE_BYTES;
     log_line(LOG_INFO, "memory",
              "partitions=%" PRIu32 " state_MB=%.1f block_MB=%.1f batch_and_work_MB=%.1f "

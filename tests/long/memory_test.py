@@ -73,7 +73,7 @@ class Memory(unittest.TestCase):
                                        encoding="utf-8")
         place.put("rows", PARTITIONS, messages(per), {"retention.ms": -1}, -(-ROWS // DISTINCT))
 
-    def holds(self, tmp, place, name, algo, grows=0.01, off=0.05):
+    def holds(self, tmp, place, name, algo, grows=0.01):
         job = jobs.Job(tmp, place, name, "rows", 'input: {format: avro, schema: rows.avsc, '
                        f'label: label, features: ["x[28]"]}}\n{algo}', OFTEN)
         t, early, most, seen, now = job.train(), 0, 0, 0, 1
@@ -92,7 +92,7 @@ class Memory(unittest.TestCase):
               f"({most / declared:.1%} used); {t.text.splitlines()[-1].split('msg=')[1]}",
               end=" ", flush=True)
         self.assertLessEqual(most / early, 1 + grows)
-        self.assertLess(abs(most / declared - 1), off)
+        self.assertLess(abs(most / declared - 1), 0.05)
 
     def on_kafka(self, per):
         with jobs.Folder() as tmp, rig.Broker() as broker:
@@ -109,8 +109,7 @@ class Memory(unittest.TestCase):
             self.fill(tmp, at, 64)
             for name, algo in OTHERS.items():
                 with self.subTest(name):
-                    # knn takes a twelfth less: the store is declared for states rewritten whole
-                    self.holds(tmp, at, name, algo, 0.05, 0.1 if name == "knn" else 0.05)
+                    self.holds(tmp, at, name, algo, grows=0.05)
 
     def on_local(self, per):
         with jobs.Folder() as tmp:
