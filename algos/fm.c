@@ -74,11 +74,6 @@ struct params { /* rows of the features in `in`, M models of k factors */
     uint32_t m, k, rows;
 };
 
-static struct mat mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
-{
-    return (struct mat){p, r, c, ld};
-}
-
 static void ew(const struct ctx *x, enum ew_id k, uint32_t rows, uint32_t cols, const struct arg *a,
                const float *prm)
 {
@@ -219,19 +214,6 @@ static struct params gathered(const struct ctx *x, const struct fm *l, const str
                            .rows = n};
 }
 
-/* Columns are numbered by their first appearance and held-out rows are last, so those of the
- * learned rows are 0 .. the largest among them. */
-static uint32_t learned_columns(const struct fm *l, const struct rows *r)
-{
-    const struct feat *f = &r->host->in[0];
-    uint32_t n = 0;
-
-    for (uint32_t q = l->sparse ? f->ptr[0] : 0; l->sparse && q < f->ptr[r->train]; q++)
-        n = f->local[q] >= n ? f->local[q] + 1 : n;
-    CHECK(n <= l->r);
-    return l->sparse ? n : l->d;
-}
-
 /* Gives the features that are learned for the first time their start, among the first n; says how
  * many there were. */
 static uint32_t draw_new(const struct ctx *x, const struct fm *l, struct params p, double kept,
@@ -258,15 +240,6 @@ static uint32_t draw_new(const struct ctx *x, const struct fm *l, struct params 
 }
 
 /* ---- learning ---- */
-
-static double learned_weight(const struct rows *r)
-{
-    double sum = 0;
-
-    for (uint32_t i = 0; i < r->train; i++)
-        sum += (double)r->host->weight[i];
-    return sum;
-}
 
 /* The labels of the batch, and its share of the half-life; w0 moves with their mean. */
 static void take_labels(const struct ctx *x, const struct fm *l, struct tensors *s,
@@ -389,7 +362,7 @@ static void learn(const struct ctx *x, struct in in, struct tensors *s, const st
     const struct feat *f = &r->in[0];
     struct tensor *t = x->work->t;
     const struct mat z = mat(t[FW_RAW].f32, r->train, l->m, l->m);
-    const uint32_t n = learned_columns(l, r);
+    const uint32_t n = l->sparse ? rows_columns(r) : l->d;
     struct mat seen;
     float grown[2] = {1.0f, 1.0f};
 
@@ -424,18 +397,13 @@ static void learn(const struct ctx *x, struct in in, struct tensors *s, const st
 static enum st check_batch(const struct fm *l, const struct rows *r, bool labels, struct err *e)
 {
     const struct feat *f = &r->in[0];
-    const float *y = r->host->y;
 
     CHECK(r->n <= l->b && r->train <= r->n);
     CHECK(r->host->n == r->n && f->d == l->d);
     CHECK(!l->sparse || (f->uniq_n <= l->r && f->ptr && f->local && f->uniq));
     CHECK(l->sparse || (f->x && f->ld >= l->d));
-    CHECK(!labels || (r->y && y && r->weight && r->host->weight));
-    for (uint32_t i = 0; labels && i < r->n && l->o->loss == FM_LOGISTIC; i++)
-        if (y[i] != 0.0f && y[i] != 1.0f)
-            return fail(e, ST_BAD_INPUT, "label %g of row %u is not a class, 0..1", (double)y[i],
-                        i);
-    return ST_OK;
+    CHECK(!labels || (r->y && r->host->y && r->weight && r->host->weight));
+    return labels && l->o->loss == FM_LOGISTIC ? rows_classes(r, 2, e) : ST_OK;
 }
 
 static enum st fm_update(const struct ctx *x, struct tensors *s, const struct rows *r,
@@ -443,7 +411,7 @@ static enum st fm_update(const struct ctx *x, struct tensors *s, const struct ro
 {
     const struct fm l = fm_of(x->shape, x->opts);
     const struct mat raw = mat(x->work->t[FW_RAW].f32, r->n, l.m, l.m);
-    const double weight = learned_weight(r);
+    const double weight = rows_weight(r);
     struct params p;
     struct in in;
 

@@ -72,27 +72,6 @@ static void addmul_f64(double *restrict v, const double *restrict t, uint64_t n,
         v[i] += c * t[i];
 }
 
-static double get(const struct tensor *t, uint64_t i)
-{
-    switch (t->d.dtype) {
-    case DT_F32:
-        return (double)t->f32[i];
-    case DT_F64:
-        return t->f64[i];
-    case DT_U8:
-        return t->u8[i];
-    case DT_I32:
-        return t->i32[i];
-    case DT_U32:
-        return t->u32[i];
-    case DT_I64:
-        return (double)t->i64[i];
-    case DT_U64:
-        break;
-    }
-    return (double)t->u64[i];
-}
-
 /* v[0..n) += c * t[at..at + n) */
 static void addmul(double *v, const struct tensor *t, uint64_t at, uint64_t n, double c)
 {
@@ -102,7 +81,7 @@ static void addmul(double *v, const struct tensor *t, uint64_t at, uint64_t n, d
         addmul_f64(v, t->f64 + at, n, c);
     else
         for (uint64_t i = 0; i < n; i++)
-            v[i] += c * get(t, at + i);
+            v[i] += c * tensor_element(t, at + i);
 }
 
 /* v[i] = t[i] where that is more (max) or less, in the tensor's own type. */
@@ -147,7 +126,7 @@ static void mean(const struct tensor *v, const struct tensor *t, const struct te
 
     CHECK(rows * width == t->n);
     for (uint64_t r = 0; r < rows; r++) {
-        double c = s->weight * get(by, by->n == 1 ? 0 : r);
+        double c = s->weight * tensor_element(by, by->n == 1 ? 0 : r);
         double *at = v->f64 + r * width;
 
         CHECK(c >= 0);
@@ -313,9 +292,9 @@ enum st view_rebase(const struct ctx *x, const struct algo *a, struct tensors *s
         CHECK(v && v->n == t->n); /* a view that lacks it needs a rebase() */
         CHECK(t->d.dtype == DT_F32 || t->d.dtype == DT_F64);
         for (uint64_t k = 0; t->d.dtype == DT_F32 && k < t->n; k++)
-            t->f32[k] = (float)get(v, k);
+            t->f32[k] = (float)tensor_element(v, k);
         for (uint64_t k = 0; t->d.dtype == DT_F64 && k < t->n; k++)
-            t->f64[k] = get(v, k);
+            t->f64[k] = tensor_element(v, k);
         if (t->d.flags & T_SPARSE)
             touch(state, i, 0, t->d.dim[0]);
     }

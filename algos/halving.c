@@ -86,7 +86,7 @@ enum st halving_step(const struct ctx *x, const struct algo *a, struct tensors *
                      double before)
 {
     const struct shape *sh = x->shape;
-    const uint8_t *now = halving_stopped(state);
+    const uint8_t *now = sh->halving ? halving_stopped(state) : NULL;
     uint8_t stopped[MODELS_MAX];
     double loss[MODELS_MAX];
     uint32_t left;

@@ -57,7 +57,7 @@ void km_ew(const struct ctx *x, enum ew_id k, uint32_t rows, uint32_t cols, cons
 struct mat km_shift_rows(const struct ctx *x, struct mat in, const float *shift)
 {
     const struct km l = km_of(x->shape, x->opts);
-    struct mat to = km_mat(x->work->t[KW_X].f32, in.r, in.c, l.xld);
+    struct mat to = mat(x->work->t[KW_X].f32, in.r, in.c, l.xld);
 
     CHECK(in.r <= l.b && in.c == l.d);
     km_ew(x, EW_subrow, in.r, in.c,
@@ -68,7 +68,7 @@ struct mat km_shift_rows(const struct ctx *x, struct mat in, const float *shift)
 void km_near(const struct ctx *x, struct mat in, struct mat centre, uint32_t k)
 {
     struct tensor *t = x->work->t;
-    struct mat dist = km_mat(t[KW_DIST].f32, in.r, centre.r, centre.r);
+    struct mat dist = mat(t[KW_DIST].f32, in.r, centre.r, centre.r);
 
     CHECK((uint64_t)in.r * centre.r <= t[KW_DIST].n);
     CHECK(in.c == centre.c && (k == 1 || k == 2) && k <= centre.r);
@@ -106,7 +106,7 @@ void km_sums_add(const struct ctx *x, struct mat in, const float *weight)
     const struct km l = km_of(x->shape, x->opts);
     struct tensor *t = x->work->t;
 
-    x->c->segsum(x->cs, in, weight, t[KW_AT].u32, km_mat(t[KW_SUM].f32, l.k, l.d, l.d),
+    x->c->segsum(x->cs, in, weight, t[KW_AT].u32, mat(t[KW_SUM].f32, l.k, l.d, l.d),
                  t[KW_MASS].f64);
 }
 
@@ -129,7 +129,7 @@ void km_move(const struct ctx *x, struct centres k, double sum)
     x->c->put(x->cs, rate + l.k, host, l.k * sizeof *host);
     km_ew(x, EW_mean_step, l.k, l.d,
           (struct arg[8]){{k.c, l.d}, {t[KW_SUM].f32, l.d}, {rate, 0}, {rate + l.k, 0}}, NULL);
-    x->c->rowsq(x->cs, km_mat(t[KW_SUM].f32, l.k, l.d, l.d), t[KW_STEP].f32);
+    x->c->rowsq(x->cs, mat(t[KW_SUM].f32, l.k, l.d, l.d), t[KW_STEP].f32);
     x->c->get(x->cs, host, t[KW_STEP].f32, l.k * sizeof *host);
     for (uint32_t j = 0; j < l.k; j++)
         sum -= mass[j] > 0 ? k.n[j] * (double)host[j] : 0;
@@ -205,8 +205,7 @@ static struct span rows_from(const struct km *l, const struct rows *r, uint32_t 
 
     CHECK(f->d == l->d && f->ld >= l->d && f->x);
     CHECK(from <= r->train && r->train <= r->n);
-    return (struct span){.in =
-                             km_mat((float *)f->x + (size_t)from * f->ld, r->n - from, l->d, f->ld),
+    return (struct span){.in = mat((float *)f->x + (size_t)from * f->ld, r->n - from, l->d, f->ld),
                          .weight = r->weight + from,
                          .host_weight = r->host->weight + from,
                          .train = r->train - from};
@@ -253,12 +252,12 @@ static void find_spares(const struct ctx *x, const struct km *l, struct tensors 
 {
     struct tensor *t = x->work->t;
     const double *n = s->t[KM_N].f64;
-    struct mat all = km_mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), some;
+    struct mat all = mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), some;
     uint32_t at[2 * SPARES];
     float val[2 * SPARES], own[SPARES];
 
     choose_spares(l, n, batch, f);
-    some = km_mat(t[KW_SUM].f32, f->n, l->d, l->d);
+    some = mat(t[KW_SUM].f32, f->n, l->d, l->d);
     x->c->put(x->cs, t[KW_PICK].u32, f->centre, f->n * sizeof *at);
     x->c->gather(x->cs, all, t[KW_PICK].u32, some);
     km_near(x, some, all, 2);
@@ -316,7 +315,7 @@ static bool reseed(const struct ctx *x, const struct km *l, struct tensors *s, s
     x->c->get(x->cs, row, in.p + (size_t)far * in.ld, l->d * sizeof *row);
     x->c->put(x->cs, c, row, l->d * sizeof *row);
     in.r = p.train;
-    km_assign(x, in, km_mat(c, 1, l->d, l->d), x->work->t[KW_LOSS].f32);
+    km_assign(x, in, mat(c, 1, l->d, l->d), x->work->t[KW_LOSS].f32);
     x->c->get(x->cs, row, x->work->t[KW_LOSS].f32, p.train * sizeof *row);
     for (uint32_t i = 0; i < p.train; i++)
         loss[i] = row[i] < loss[i] ? row[i] : loss[i];
@@ -335,12 +334,12 @@ static void learn(const struct ctx *x, const struct km *l, struct tensors *s, st
 
     if (p.train && l->k > 1)
         find_spares(x, l, s, batch, &f);
-    km_assign(x, in, km_mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), loss);
+    km_assign(x, in, mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), loss);
     x->c->get(x->cs, host, loss, p.train * sizeof *host);
     while (f.n && reseed(x, l, s, p, in, &f, host))
         moved = true;
     if (moved) {
-        km_assign(x, in, km_mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), x->work->t[KW_LOSS].f32);
+        km_assign(x, in, mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), x->work->t[KW_LOSS].f32);
         x->c->get(x->cs, host, x->work->t[KW_LOSS].f32, p.train * sizeof *host);
     }
     for (uint32_t i = 0; i < p.train; i++) {
@@ -402,7 +401,7 @@ static enum st kmeans_score(const struct ctx *x, const struct tensors *model, co
     /* the first centre is the pivot: a common offset costs no digits */
     in = km_shift_rows(x, rows_from(&l, r, 0).in, t->f32);
     km_ew(x, EW_subrow, k, l.d, (struct arg[8]){{t->f32, l.d}, {t->f32, 0}, {near, l.d}}, NULL);
-    km_assign(x, in, km_mat(near, k, l.d, l.d), x->work->t[KW_LOSS].f32);
+    km_assign(x, in, mat(near, k, l.d, l.d), x->work->t[KW_LOSS].f32);
     x->c->get(x->cs, loss, x->work->t[KW_LOSS].f32, r->n * sizeof *loss);
     x->c->get(x->cs, at, x->work->t[KW_AT].u32, r->n * sizeof *at);
     for (uint32_t i = 0; i < r->n; i++) {

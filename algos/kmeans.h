@@ -92,11 +92,6 @@ struct centres {
     double *n, *sse;
 };
 
-static inline struct mat km_mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
-{
-    return (struct mat){p, r, c, ld};
-}
-
 /* kmeans.c: the steps that learning, seeding and deriving share */
 
 void km_ew(const struct ctx *x, enum ew_id k, uint32_t rows, uint32_t cols, const struct arg *a,

@@ -40,7 +40,7 @@ static void distances(const struct ctx *x, struct points v, const float *candida
 {
     const struct km l = km_of(x->shape, x->opts);
     float *dist = x->work->t[KW_DIST].f32, *c2 = x->work->t[KW_C2].f32;
-    struct mat c = km_mat((float *)candidate, t, v.d, v.d);
+    struct mat c = mat((float *)candidate, t, v.d, v.d);
 
     CHECK(t <= l.k);
     x->c->rowsq(x->cs, c, c2);
@@ -48,8 +48,8 @@ static void distances(const struct ctx *x, struct points v, const float *candida
         uint32_t n = v.n - from < l.b ? v.n - from : l.b;
         float *to = x->work->t[HOST_TRY].f32 + (size_t)from * CANDIDATES;
 
-        x->c->gemm(x->cs, TB, -2.0f, km_mat((float *)v.p + (size_t)from * v.d, n, v.d, v.d), c,
-                   0.0f, km_mat(dist, n, t, t));
+        x->c->gemm(x->cs, TB, -2.0f, mat((float *)v.p + (size_t)from * v.d, n, v.d, v.d), c, 0.0f,
+                   mat(dist, n, t, t));
         for (uint32_t i = 0; i < n; i++)
             for (uint32_t j = 0; j < t; j++) {
                 float d = dist[(size_t)i * t + j] + c2[j] + v.x2[from + i];
@@ -140,8 +140,8 @@ static double assign(const struct ctx *x, struct points v, uint32_t k, const flo
     for (uint32_t from = 0; from < v.n; from += l.b) {
         uint32_t n = v.n - from < l.b ? v.n - from : l.b;
 
-        km_near(x, km_mat((float *)v.p + (size_t)from * v.d, n, v.d, v.d),
-                km_mat((float *)c, k, v.d, v.d), two);
+        km_near(x, mat((float *)v.p + (size_t)from * v.d, n, v.d, v.d),
+                mat((float *)c, k, v.d, v.d), two);
         for (uint32_t i = 0; i < n; i++) {
             double w = v.weight[from + i], x2 = (double)v.x2[from + i];
             double d = w * ((double)t[KW_VAL].f32[two * i] + x2);
@@ -360,7 +360,7 @@ enum st kmeans_derive(const struct ctx *x, const struct tensors *view, const voi
     CHECK(v.n <= x->work->t[HOST_X2].n);
     if (!v.n)
         return fail(x->err, ST_AGAIN, "no row has been learned yet: there is nothing to cluster");
-    x->c->rowsq(x->cs, km_mat((float *)v.p, v.n, v.d, v.d), x->work->t[HOST_X2].f32);
+    x->c->rowsq(x->cs, mat((float *)v.p, v.n, v.d, v.d), x->work->t[HOST_X2].f32);
     seed(x, v, k, best);
     cost = lloyd(x, v, k, ROUNDS_SHORT, best);
     search(x, v, k, best, trial, cost);

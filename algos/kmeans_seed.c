@@ -18,7 +18,7 @@ void km_random(const struct ctx *x, uint32_t purpose, uint64_t at, uint32_t n, f
     float *u = x->work->t[KW_U].f32;
 
     CHECK(n <= x->work->t[KW_U].n);
-    x->c->fill(x->cs, FILL_U01, key, &at, km_mat(u, 1, n, n));
+    x->c->fill(x->cs, FILL_U01, key, &at, mat(u, 1, n, n));
     x->c->get(x->cs, out, u, n * sizeof *out);
 }
 
@@ -43,7 +43,7 @@ static struct mat warm_rows(const struct km *l, const struct tensors *s, uint64_
     uint64_t n = s->t[KM_HEAD].u64[HEAD_LIVE] - from;
 
     CHECK(from < s->t[KM_HEAD].u64[HEAD_LIVE] && from + n <= l->w);
-    return km_mat(s->t[KM_WARM].f32 + from * l->d, n < l->b ? (uint32_t)n : l->b, l->d, l->d);
+    return mat(s->t[KM_WARM].f32 + from * l->d, n < l->b ? (uint32_t)n : l->b, l->d, l->d);
 }
 
 void km_warm_mean(const struct ctx *x, const struct tensors *s, float *shift)
@@ -58,7 +58,7 @@ void km_warm_mean(const struct ctx *x, const struct tensors *s, float *shift)
         sum += (double)weight[i];
     CHECK(sum > 0);
     scale[0] = (float)(1.0 / sum);
-    x->c->colsum(x->cs, km_mat(s->t[KM_WARM].f32, n, l.d, l.d), weight, shift);
+    x->c->colsum(x->cs, mat(s->t[KM_WARM].f32, n, l.d, l.d), weight, shift);
     km_ew(x, EW_axpby, 1, l.d, (struct arg[8]){{shift, l.d}, {s->t[KM_WARM].f32, l.d}}, scale);
 }
 
@@ -115,13 +115,13 @@ static void draw(const struct ctx *x, const struct tensors *s, uint32_t partitio
         x->work->t[HOST_D2].f64[i] = (double)s->t[KM_WARM_WEIGHT].f32[i];
     for (uint32_t from = 0, to = 1; from < l.k;
          from = to, to = l.k - to < group ? l.k : to + group) {
-        struct mat some = km_mat(c + (size_t)from * l.d, to - from, l.d, l.d);
+        struct mat some = mat(c + (size_t)from * l.d, to - from, l.d, l.d);
 
         km_random(x, PURPOSE_SEED, partition, l.k, u);
         draw_group(x, rows, from, to, u);
         x->c->put(x->cs, pick, host + from, (to - from) * sizeof *pick);
-        x->c->gather(x->cs, km_mat(s->t[KM_WARM].f32, l.w, l.d, l.d), pick,
-                     km_mat(x->work->t[KW_SUM].f32, some.r, l.d, l.d));
+        x->c->gather(x->cs, mat(s->t[KM_WARM].f32, l.w, l.d, l.d), pick,
+                     mat(x->work->t[KW_SUM].f32, some.r, l.d, l.d));
         km_ew(x, EW_subrow, some.r, l.d,
               (struct arg[8]){{x->work->t[KW_SUM].f32, l.d}, {(float *)shift, 0}, {some.p, l.d}},
               NULL);
@@ -148,7 +148,7 @@ void km_seed(const struct ctx *x, const struct tensors *s, uint32_t partition, c
         for (uint64_t at = 0; at < s->t[KM_HEAD].u64[HEAD_LIVE]; at += l.b) {
             struct mat in = km_shift_rows(x, warm_rows(&l, s, at), shift);
 
-            km_assign(x, in, km_mat(k.c, l.k, l.d, l.d), loss);
+            km_assign(x, in, mat(k.c, l.k, l.d, l.d), loss);
             x->c->get(x->cs, host, loss, in.r * sizeof *host);
             for (uint32_t i = 0; i < in.r; i++)
                 sum += (double)weight[at + i] * (double)host[i];

@@ -33,11 +33,6 @@
 
 static const double loo_flops = 4e10; /* of all rows predicted by the others: a second of a core */
 
-static struct mat mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
-{
-    return (struct mat){p, r, c, ld};
-}
-
 /* ---- learning ---- */
 
 /* The signs of [D, M], into host memory. */
@@ -60,18 +55,6 @@ enum st knn_init(const struct ctx *x, struct tensors *s)
 
     if (l.o->project)
         signs(x, &l, s->t[KNN_SIGN].f32);
-    return ST_OK;
-}
-
-static enum st check_labels(const struct knn *l, const struct rows *r, struct err *e)
-{
-    const float *y = r->host->y;
-
-    CHECK(y && r->host->ny == 1);
-    for (uint32_t i = 0; i < r->n && l->c; i++)
-        if (!(y[i] >= 0 && y[i] < (float)l->c) || (float)(uint32_t)y[i] != y[i])
-            return fail(e, ST_BAD_INPUT, "label %g of row %u is not a class, 0..%u", (double)y[i],
-                        i, l->c - 1);
     return ST_OK;
 }
 
@@ -117,7 +100,9 @@ static enum st knn_update(const struct ctx *x, struct tensors *s, const struct r
         return ST_OK;
     no_predictions(x, r->n, e);
     CHECK(f->d == l.d && f->ld >= l.d && f->x);
-    TRY(check_labels(&l, r, x->err));
+    CHECK(r->host->y && r->host->ny == 1);
+    if (l.c)
+        TRY(rows_classes(r, l.c, x->err));
     m = sample_begin(x, &l.s, s, r);
     for (uint32_t i = 0; i < r->train; i++) {
         const float *row = f->x + (size_t)i * f->ld;
@@ -147,7 +132,7 @@ static enum st knn_intact(const struct ctx *x, const struct tensors *s)
     const float *y = s->t[SAMPLE_Y].f32;
 
     for (uint64_t i = 0; i < s->t[SAMPLE_HEAD].u64[SAMPLE_LIVE] && l.c; i++)
-        if (!(y[i] >= 0 && y[i] < (float)l.c) || (float)(uint32_t)y[i] != y[i])
+        if (!is_class(y[i], l.c))
             return fail(x->err, ST_CORRUPT, "tensor y: label %g of row %llu is not a class, 0..%u",
                         (double)y[i], (unsigned long long)i, l.c - 1);
     return sample_intact(x, &l.s, s);

@@ -76,25 +76,10 @@
 
 /* ---- steps ---- */
 
-static struct mat mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
-{
-    return (struct mat){p, r, c, ld};
-}
-
 void linear_ew(const struct ctx *x, enum ew_id k, uint32_t rows, uint32_t cols, const struct arg *a,
                const float *prm)
 {
     x->c->ew(x->cs, k, (uint32_t[2]){rows, cols}, a, prm);
-}
-
-/* Sum of the weights of the rows that will be learned; 0: there is nothing to learn. */
-static double learned_weight(const struct rows *r)
-{
-    double sum = 0;
-
-    for (uint32_t i = 0; i < r->train; i++)
-        sum += (double)r->host->weight[i];
-    return sum;
 }
 
 /* The rows as they enter the products: standardised, or as they are. */
@@ -178,18 +163,6 @@ static void learn_dense(const struct ctx *x, const struct lin *l, struct tensors
     step_bias(x, l, s, r, g + (size_t)l->d * l->z);
 }
 
-/* Columns are numbered by their first appearance and held-out rows are last, so those of the
- * learned rows are 0 .. the largest among them. */
-static uint32_t learned_columns(const struct feat *f, uint32_t train)
-{
-    uint32_t n = 0;
-
-    for (uint32_t q = f->ptr[0]; q < f->ptr[train]; q++)
-        n = f->local[q] >= n ? f->local[q] + 1 : n;
-    CHECK(n <= f->uniq_n);
-    return n;
-}
-
 static void move_rows(const struct ctx *x, const struct lin *l, struct tensors *s, uint32_t id,
                       uint32_t work, const struct feat *f, uint32_t n, bool back)
 {
@@ -235,7 +208,7 @@ static uint32_t learn_sparse(const struct ctx *x, const struct lin *l, struct te
                              const struct rows *r)
 {
     const struct feat *f = &r->in[0];
-    const uint32_t n = learned_columns(f, r->train);
+    const uint32_t n = rows_columns(r);
     struct tensor *t = x->work->t;
     float *g = t[WORK_G].f32;
 
@@ -324,7 +297,9 @@ static void check_batch(const struct lin *l, const struct rows *r)
 static enum st linear_update(const struct ctx *x, struct tensors *s, const struct rows *r,
                              struct eval *e)
 {
-    const struct lin l = linear_living(x->shape, x->opts, halving_stopped(s));
+    /* found by name, which a job without halving need not pay in every batch */
+    const uint8_t *stopped = x->shape->halving ? halving_stopped(s) : NULL;
+    const struct lin l = linear_living(x->shape, x->opts, stopped);
     const struct feat *f = &r->in[0];
     const bool all = l.m == l.m_all;
     float *z = e && all ? e->z : x->work->t[WORK_Z].f32;
@@ -340,7 +315,7 @@ static enum st linear_update(const struct ctx *x, struct tensors *s, const struc
     check_batch(&l, r);
     TRY(linear_labels(&l, r, x->err));
     r = linear_weighted(x, &l, r, &own, &host);
-    weight = learned_weight(r);
+    weight = rows_weight(r);
     if (weight > 0 && l.standard)
         linear_standardize(x, s, r);
     if (l.sparse) {

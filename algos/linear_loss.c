@@ -54,13 +54,10 @@ enum loss_kind linear_kind(uint32_t loss)
 enum st linear_labels(const struct lin *l, const struct rows *r, struct err *e)
 {
     const float *y = r->host->y;
-    const bool classes = linear_out(l->o->loss) != OUT_VALUE;
 
     CHECK(r->y && y);
-    for (uint32_t i = 0; i < r->n && classes; i++)
-        if (!(y[i] >= 0 && y[i] < (float)l->o->classes) || (float)(uint32_t)y[i] != y[i])
-            return fail(e, ST_BAD_INPUT, "label %g of row %u is not a class, 0..%u", (double)y[i],
-                        i, l->o->classes - 1);
+    if (linear_out(l->o->loss) != OUT_VALUE)
+        return rows_classes(r, l->o->classes, e);
     for (uint32_t i = 0; i < r->n && l->o->loss == LINEAR_POISSON; i++)
         if (!(y[i] >= 0))
             return fail(e, ST_BAD_INPUT,

@@ -4,6 +4,8 @@
 #ifndef MILLRACE_ROWS_H
 #define MILLRACE_ROWS_H
 
+#include "config/base/status.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -57,5 +59,18 @@ struct rows {
     const int64_t *ts_ms;    /* event time, if ALGO_TIME: data, not a clock */
     const struct rows *host; /* the same batch in host memory; == this on CPU back ends */
 };
+
+/* Sum of the weights of the rows that will be learned; 0: there is nothing to learn. */
+double rows_weight(const struct rows *r);
+/* Sparse: how many of `uniq` the learned rows have. Columns are numbered by their first appearance
+ * and held-out rows are last, so those are the first of them. */
+uint32_t rows_columns(const struct rows *r);
+
+static inline bool is_class(float y, uint32_t classes)
+{
+    return y >= 0 && y < (float)classes && (float)(uint32_t)y == y;
+}
+/* ST_BAD_INPUT: a label of the batch is not a class, 0 .. classes - 1. */
+MUST enum st rows_classes(const struct rows *r, uint32_t classes, struct err *e);
 
 #endif

@@ -346,6 +346,28 @@ void tensors_clear(struct tensors *ts, uint32_t i, uint64_t from)
     memset(last, 0, (size_t)(end - last));
 }
 
+double tensor_element(const struct tensor *t, uint64_t i)
+{
+    CHECK(i < t->n);
+    switch (t->d.dtype) {
+    case DT_F32:
+        return (double)t->f32[i];
+    case DT_F64:
+        return t->f64[i];
+    case DT_U8:
+        return t->u8[i];
+    case DT_I32:
+        return t->i32[i];
+    case DT_U32:
+        return t->u32[i];
+    case DT_I64:
+        return (double)t->i64[i];
+    case DT_U64:
+        break;
+    }
+    return (double)t->u64[i];
+}
+
 const struct tensor *tensors_find(const struct tensors *ts, const char *name)
 {
     for (uint32_t i = 0; i < ts->n; i++)

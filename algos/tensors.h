@@ -44,6 +44,7 @@ void tensors_clear(struct tensors *ts, uint32_t i, uint64_t from);
 void tensors_copy(struct tensors *to, const struct tensors *from);
 
 const struct tensor *tensors_find(const struct tensors *ts, const char *name); /* or NULL */
+double tensor_element(const struct tensor *t, uint64_t i);                     /* as a number */
 size_t dtype_size(enum dtype t);
 const char *dtype_name(enum dtype t); /* numpy-like: "f32", "u64" */
 

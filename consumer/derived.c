@@ -11,8 +11,6 @@
 
 enum { PUBLISH_WAIT_MS = 60000 };
 
-const char *const derived_forms[] = {"npz", "json", "safetensors", "html", NULL};
-
 /* ---- options ---- */
 
 uint32_t derived_names(const struct session *s, const char *names[OPTION_NAMES_MAX])

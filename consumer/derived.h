@@ -17,8 +17,6 @@ struct derived_flags { /* of verbs that derive */
     bool publish;
 };
 
-extern const char *const derived_forms[]; /* of the file, as enum export_form */
-
 #define DERIVED_FLAGS(s, m)                                                                        \
     BROKER_FLAGS(s, m.broker),                                                                     \
         {0,                                                                                        \
@@ -37,7 +35,7 @@ extern const char *const derived_forms[]; /* of the file, as enum export_form */
          NULL},                                                                                    \
         {0,                                                                                        \
          false,                                                                                    \
-         {"to", OPT_ENUM, offsetof(s, m.to), 0, "npz", 0, 0, derived_forms, "Form of the file.",   \
+         {"to", OPT_ENUM, offsetof(s, m.to), 0, "npz", 0, 0, export_forms, "Form of the file.",    \
           NULL},                                                                                   \
          NULL},                                                                                    \
     {                                                                                              \

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const export_forms[] = {"npz", "json", "safetensors", "html", NULL};
+
 enum { NPY_HEAD = 128, NAME_ROOM = 64 };
 
 static const char *numpy_type(enum dtype t)

@@ -15,6 +15,8 @@ enum export_form {
     EXPORT_HTML         /* a page for people (report.h), of a model of stats alone */
 };
 
+extern const char *const export_forms[]; /* their words, in this order; NULL ends */
+
 /* Into the file at path ("": stdout). ST_BAD_CONFIG: it cannot be written, or has no such form. */
 MUST enum st model_write(struct model *m, const char *path, enum export_form form, struct err *e);
 
@@ -25,9 +27,6 @@ void model_show(const struct model *m, FILE *f);
 /* A line for each tensor, and for each measure that differs. Returns how many of them are not the
  * same, byte for byte. */
 uint32_t model_diff(const struct model *a, const struct model *b, FILE *f);
-
-/* Element i, as a number. */
-double tensor_element(const struct tensor *t, uint64_t i);
 
 enum { SHAPE_BYTES = 112 };
 /* "f32 [3, 2]" */

@@ -19,28 +19,6 @@ static const char *when(int64_t ms, char text[32])
     return text;
 }
 
-double tensor_element(const struct tensor *t, uint64_t i)
-{
-    CHECK(i < t->n);
-    switch (t->d.dtype) {
-    case DT_F32:
-        return (double)t->f32[i];
-    case DT_F64:
-        return t->f64[i];
-    case DT_U8:
-        return t->u8[i];
-    case DT_I32:
-        return t->i32[i];
-    case DT_U32:
-        return t->u32[i];
-    case DT_I64:
-        return (double)t->i64[i];
-    case DT_U64:
-        return (double)t->u64[i];
-    }
-    return NAN;
-}
-
 const char *tensor_shape(const struct tensor *t, char text[SHAPE_BYTES])
 {
     int n = snprintf(text, SHAPE_BYTES, "%s [", dtype_name(t->d.dtype));

@@ -31,6 +31,11 @@ struct mat {
     uint32_t r, c, ld;
 };
 
+static inline struct mat mat(float *p, uint32_t r, uint32_t c, uint32_t ld)
+{
+    return (struct mat){p, r, c, ld};
+}
+
 /* operand of an element-wise kernel; ld is the row stride of F and A operands, 0 for R and C */
 struct arg {
     float *p;

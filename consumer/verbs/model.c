@@ -17,8 +17,6 @@ struct model_flags {
     uint32_t to;
 };
 
-static const char *const forms[] = {"npz", "json", "safetensors", "html", NULL};
-
 static const struct flag model_flag[] = {
     BROKER_FLAGS(struct model_flags, broker),
     {0,
@@ -38,7 +36,7 @@ static const struct flag model_flag[] = {
      NULL},
     {0,
      false,
-     {"to", OPT_ENUM, offsetof(struct model_flags, to), 0, "npz", 0, 0, forms,
+     {"to", OPT_ENUM, offsetof(struct model_flags, to), 0, "npz", 0, 0, export_forms,
       "Form of an export: npz, json or safetensors; html: the report of algorithm stats.", NULL},
      NULL},
     {0}};
