@@ -9,14 +9,13 @@ import json
 import os
 import re
 import struct
-import subprocess
 import sys
 import tempfile
 import zipfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-MILLRACE = os.environ["MILLRACE"]
-DATA = os.environ.get("MILLRACE_DATA", os.path.join(HERE, "../../../shared/data"))
+from datasets import DATA
+from gate import run
+
 TRAIN, TEST = (os.path.abspath(os.path.join(DATA, "a9a", n))
                for n in ("a9a.libsvm", "a9a.t.libsvm"))
 JOB = """job: a9a
@@ -26,14 +25,6 @@ broker: local:broker
 input: {format: libsvm, width: 123}
 options: {loss: logistic, learning_rate: [0.05, 0.1, 0.2]}
 """
-
-
-def run(*words):
-    r = subprocess.run([MILLRACE, *words], text=True, stdout=subprocess.PIPE,
-                       stderr=subprocess.PIPE, check=False)
-    if r.returncode:
-        raise AssertionError(f"{' '.join(words)}: exit {r.returncode}\n{r.stderr[-2000:]}")
-    return r.stdout
 
 
 def npz(path):

@@ -9,10 +9,10 @@ import os
 import random
 import re
 import struct
-import subprocess
 import tempfile
 
-MILLRACE = os.environ["MILLRACE"]
+from gate import call, run
+
 ROWS, FRESH = 12000, 6000
 JOB = """job: {name}
 topic: rare{partitions}
@@ -22,17 +22,6 @@ input: {{format: csv, columns: [a, b, c, d, label], label: label, holdout: {hold
 {more}
 options: {{loss: {loss}, learning_rate: [{rates}]}}
 """
-
-
-def call(*words):
-    return subprocess.run([MILLRACE, *words], text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, check=False)
-
-
-def run(*words):
-    r = call(*words)
-    assert r.returncode == 0, f"{' '.join(words)}: exit {r.returncode}\n{r.stderr[-2000:]}"
-    return r.stdout
 
 
 def refused(why, *words):

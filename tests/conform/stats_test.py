@@ -9,29 +9,15 @@ without it the made table alone is tested."""
 import html.parser
 import json
 import os
-import subprocess
 import tempfile
 import unittest
 
 import numpy as np
+from datasets import DATA
+from gate import call, run
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-MILLRACE = os.environ["MILLRACE"]
-DATA = os.path.abspath(os.environ.get("MILLRACE_DATA", os.path.join(HERE, "../../../shared/data")))
 RANK = 0.0165  # what the sketch promises
 DISTINCT = 3 * 1.04 / 2048 ** 0.5
-
-
-def call(*words):
-    return subprocess.run([MILLRACE, *words], text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, check=False)
-
-
-def run(*words):
-    r = call(*words)
-    if r.returncode:
-        raise AssertionError(f"{' '.join(words)}: exit {r.returncode}\n{r.stderr[-2000:]}")
-    return r.stdout
 
 
 def reference(x, w):

@@ -12,12 +12,12 @@ import re
 import sys
 import unittest
 
+import datasets
 import elastic_test
 import jobs
 import rig
 
-DATA = pathlib.Path(os.environ.get("MILLRACE_DATA",
-                                   pathlib.Path(__file__).parents[3] / "shared/data")) / "a9a"
+DATA = pathlib.Path(datasets.DATA) / "a9a"
 WORKERS, FAST, SLOW = 4, 1500, 500  # rows a second
 JOB = """input: {format: libsvm, width: 123}
 algo: linear

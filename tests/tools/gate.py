@@ -17,9 +17,13 @@ MILLRACE = os.environ["MILLRACE"]
 missed, shown = [], []
 
 
+def call(*words, **more):
+    return subprocess.run([MILLRACE, *map(str, words)], text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, check=False, **more)
+
+
 def run(*words, **more):
-    r = subprocess.run([MILLRACE, *map(str, words)], text=True, stdout=subprocess.PIPE,
-                       stderr=subprocess.PIPE, check=False, **more)
+    r = call(*words, **more)
     if r.returncode:
         raise AssertionError(f"{words}: exit {r.returncode}\n{r.stderr[-3000:]}")
     return r.stdout
