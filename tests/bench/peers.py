@@ -31,6 +31,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tools"))
 import datasets  # noqa: E402
+import pypi  # noqa: E402
 
 BUILD = os.path.abspath(os.environ.get("MILLRACE_BUILD", os.path.join(HERE, "..", "..", "build")))
 PACKAGES = ["scikit-learn==1.9.1", "river==0.26.1", "vowpalwabbit==9.11.9"]
@@ -284,18 +285,9 @@ def ours(name):
 
 # ---- the table ----
 
-def environment():
-    place = os.path.join(BUILD, "peers")
-    python = os.path.join(place, "bin", "python")
-    if not os.path.exists(python):
-        subprocess.run([sys.executable, "-m", "venv", place], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
-    return python
-
-
-def peer(python, tool, name):
+def peer(tool, name):
     start = time.monotonic()
-    r = subprocess.run([python, os.path.abspath(__file__), "--one", tool, name], text=True,
+    r = subprocess.run([sys.executable, os.path.abspath(__file__), "--one", tool, name], text=True,
                        check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
     took = time.monotonic() - start
@@ -305,7 +297,7 @@ def peer(python, tool, name):
     return float(found[1]), took, float(found[2]), float(found[3])
 
 
-def compare(python, name):
+def compare(name):
     if None in tables(name):
         print(f"skipped: {name} is not there")
         return
@@ -317,7 +309,7 @@ def compare(python, name):
     if name != "elec":
         vw_text(name, f"{name}-test.vw", True)
     for tool in ("scikit-learn", "River", "Vowpal Wabbit"):
-        rows, took, learning, accuracy = peer(python, tool, name)
+        rows, took, learning, accuracy = peer(tool, name)
         print(f"{name:<6} {tool:<14} {accuracy:>9.4f} {rows:>8.0f} {took:>8.2f} {learning:>9.2f} "
               f"{rows / learning:>10.0f} {base / (rows / learning):>8.1f}", flush=True)
 
@@ -327,16 +319,14 @@ def main():
     wrong = [n for n in names if n not in KIND]
     if wrong:
         raise SystemExit(__doc__)
-    python = environment()
-    # what writes the rows for Vowpal Wabbit needs numpy, which the environment has
-    if os.path.realpath(sys.prefix) != os.path.realpath(os.path.join(BUILD, "peers")):
-        os.execv(python, [python, os.path.abspath(__file__), *sys.argv[1:]])
+    # this program goes on there, for what writes the rows for Vowpal Wabbit needs numpy
+    pypi.enter(os.path.join(BUILD, "peers"), PACKAGES)
     print(f"{'data':<6} {'tool':<14} {'accuracy':>9} {'rows':>8} {'whole s':>8} {'learn s':>9} "
           f"{'rows/s':>10} {'times':>8}")
     for name in names:
         with tempfile.TemporaryDirectory(prefix="millrace-peers.") as folder:
             os.chdir(folder)
-            compare(python, name)
+            compare(name)
     print("rows/s: of learning, as the head of this program says; times: millrace's over it")
 
 
