@@ -101,6 +101,10 @@ struct job {
     int32_t staleness; /* rounds that a partition may be ahead of the slowest; STALENESS_ASYNC */
     uint64_t seed, memory_max; /* bytes; 0: three quarters of what the machine has */
     uint32_t models_keep;      /* snapshots kept in the model topic */
+    /* Not of the file: */
+    const char *const *files; /* [files_n], borrowed: read in place of the topic; none: the topic */
+    uint32_t files_n;
+    bool files_header; /* input.columns are from the first line of the files */
 };
 
 /* The options table of an algorithm by name and the size of its struct, or NULL; and all names, for

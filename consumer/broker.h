@@ -1,10 +1,11 @@
 /* broker.h: the broker table: topics, consumers, producers and transactions, as the pipeline needs
  * them.
  *
- * Implementations: `kafka` (librdkafka) and `local` (local:DIR, embedded, on a store table). Both
- * are held to this contract by one suite, tests/conform/broker. The rules R1-R6 that make a publish
- * safe are kept here, not by the callers: group metadata is captured in the assign callback and
- * never fresh (R1), and producer_offsets() refuses while a delivery report is outstanding (R3).
+ * Implementations: `kafka` (librdkafka), `local` (local:DIR, embedded, on a store table) and
+ * `files` (files:DIR: the data topic is files, all else is local:DIR). All are held to this
+ * contract by one suite, tests/conform/broker. The rules R1-R6 that make a publish safe are kept
+ * here, not by the callers: group metadata is captured in the assign callback and never fresh (R1),
+ * and producer_offsets() refuses while a delivery report is outstanding (R3).
  *
  * Objects broker (one connection: admin and metadata) -> consumers and producers made from it,
  * closed before it.
@@ -56,9 +57,11 @@ struct header {
 struct broker_conf {
     const char *address; /* local: the folder. kafka: unused, bootstrap.servers is a property */
     const struct props *props; /* borrowed until close */
-    uint64_t queue_bytes; /* memory declared for fetched records of one consumer; queues are sized
-                             from it */
-    bool read_only;       /* local: open beside a writer */
+    uint64_t queue_bytes;  /* memory declared for fetched records of one consumer; queues are sized
+                              from it */
+    bool read_only;        /* local: open beside a writer */
+    bool small;            /* local: no data topics, so small write buffers do */
+    const struct job *job; /* files: whose files these are */
 };
 
 struct consumer_conf {
@@ -198,10 +201,10 @@ struct broker {
 
 extern const struct broker *const broker_list[];
 extern const uint32_t broker_count;
-extern const struct broker broker_kafka, broker_local;
+extern const struct broker broker_kafka, broker_local, broker_file;
 
-/* "kafka", "local:DIR": the table, and in *address the part behind the colon (in the text given).
- * NULL: unknown. */
+/* "kafka", "local:DIR", "files:DIR": the table, and in *address the part behind the colon (in the
+ * text given). NULL: unknown. */
 const struct broker *broker_find(const char *spec, const char **address);
 
 /* Properties that are ours: a reason why a job may not set this one, or NULL. */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-const struct broker *const broker_list[] = {&broker_kafka, &broker_local};
+const struct broker *const broker_list[] = {&broker_kafka, &broker_local, &broker_file};
 const uint32_t broker_count = sizeof broker_list / sizeof *broker_list;
 
 static void broker_check(const struct broker *t)

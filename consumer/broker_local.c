@@ -102,7 +102,7 @@ static void topic_free(struct local_topic *t)
     free(t);
 }
 
-static enum st topic_info(void *self, const char *name, struct topic_info *out, struct err *e)
+enum st local_topic_info(void *self, const char *name, struct topic_info *out, struct err *e)
 {
     const struct local_topic *t = local_topic(self, name);
 
@@ -229,7 +229,7 @@ static enum st make_topic(struct local_topic *t, const struct topic_spec *spec, 
     return ST_OK;
 }
 
-static enum st topic_create(void *self, const struct topic_spec *spec, struct err *e)
+enum st local_topic_create(void *self, const struct topic_spec *spec, struct err *e)
 {
     struct local *b = self;
     struct local_topic *t;
@@ -258,7 +258,7 @@ static enum st topic_create(void *self, const struct topic_spec *spec, struct er
     return ST_OK;
 }
 
-static enum st topic_delete(void *self, const char *name, struct err *e)
+enum st local_topic_delete(void *self, const char *name, struct err *e)
 {
     struct local *b = self;
     struct local_topic *t;
@@ -272,7 +272,7 @@ static enum st topic_delete(void *self, const char *name, struct err *e)
     return ST_OK;
 }
 
-static enum st partitions_add(void *self, const char *name, uint32_t total, struct err *e)
+enum st local_partitions_add(void *self, const char *name, uint32_t total, struct err *e)
 {
     struct local *b = self;
     struct local_topic *t;
@@ -296,8 +296,8 @@ static enum st partitions_add(void *self, const char *name, uint32_t total, stru
     return ST_OK;
 }
 
-static enum st watermarks(void *self, const char *topic, int32_t partition, bool uncommitted,
-                          int64_t *low, int64_t *high, struct err *e)
+enum st local_watermarks(void *self, const char *topic, int32_t partition, bool uncommitted,
+                         int64_t *low, int64_t *high, struct err *e)
 {
     struct local_topic *t;
     struct local_part *p;
@@ -311,8 +311,8 @@ static enum st watermarks(void *self, const char *topic, int32_t partition, bool
     return ST_OK;
 }
 
-static enum st committed(void *self, const char *group, const char *topic,
-                         struct offset_commit *out, uint32_t n, struct err *e)
+enum st local_committed(void *self, const char *group, const char *topic, struct offset_commit *out,
+                        uint32_t n, struct err *e)
 {
     struct local *b = self;
     const struct local_topic *t = local_topic(b, topic);
@@ -331,8 +331,8 @@ static enum st committed(void *self, const char *group, const char *topic,
     return ST_OK;
 }
 
-static enum st offsets_set(void *self, const char *group, const char *topic,
-                           const struct offset_commit *o, uint32_t n, struct err *e)
+enum st local_offsets_set(void *self, const char *group, const char *topic,
+                          const struct offset_commit *o, uint32_t n, struct err *e)
 {
     struct local *b = self;
     struct local_offset one = {.group = ""};
@@ -394,7 +394,7 @@ static enum st start(struct local *b, struct err *e)
     return ST_OK;
 }
 
-static void local_close(void *self)
+void local_close(void *self)
 {
     struct local *b = self;
 
@@ -430,7 +430,8 @@ enum st local_open(void *self, const struct broker_conf *c, const struct local_e
     TRY(timeouts(b, c->props, e));
     b->store = calloc(1, env->store->self_bytes);
     CHECK(b->store);
-    st = env->store->open(b->store, b->dir, b->read_only ? STORE_READ_ONLY : STORE_BULK, e);
+    b->store_flags = c->small ? 0 : STORE_BULK;
+    st = env->store->open(b->store, b->dir, b->read_only ? STORE_READ_ONLY : b->store_flags, e);
     if (st != ST_OK)
         err_prefix(e, "local broker");
     else
@@ -440,7 +441,7 @@ enum st local_open(void *self, const struct broker_conf *c, const struct local_e
     return st;
 }
 
-static enum st open_here(void *self, const struct broker_conf *c, struct err *e)
+enum st local_open_here(void *self, const struct broker_conf *c, struct err *e)
 {
     bool memory = c->address && !strcmp(c->address, ":memory:");
     struct local_env env = {memory ? &store_memory : &store_rocksdb, real_wall_ms, real_mono_ms,
@@ -449,18 +450,18 @@ static enum st open_here(void *self, const struct broker_conf *c, struct err *e)
     return local_open(self, c, &env, e);
 }
 
-static const char *cluster(void *self)
+const char *local_cluster(void *self)
 {
     const struct local *b = self;
 
     return b->cluster;
 }
 
-static uint64_t memory_bytes(const void *self, uint64_t queue)
+uint64_t local_memory_bytes(const void *self, uint64_t queue)
 {
     const struct local *b = self;
 
-    return local_buffer_bytes(queue) + b->env.store->memory_bytes(STORE_BULK, 0);
+    return local_buffer_bytes(queue) + b->env.store->memory_bytes(b->store_flags, 0);
 }
 
 const struct broker broker_local = {
@@ -470,19 +471,19 @@ const struct broker broker_local = {
     .broker_bytes = sizeof(struct local),
     .consumer_bytes = sizeof(struct local_consumer),
     .producer_bytes = sizeof(struct local_producer),
-    .open = open_here,
+    .open = local_open_here,
     .close = local_close,
-    .memory_bytes = memory_bytes,
-    .cluster = cluster,
-    .topic = topic_info,
-    .topic_create = topic_create,
-    .topic_delete = topic_delete,
-    .partitions_add = partitions_add,
-    .watermarks = watermarks,
-    .committed = committed,
+    .memory_bytes = local_memory_bytes,
+    .cluster = local_cluster,
+    .topic = local_topic_info,
+    .topic_create = local_topic_create,
+    .topic_delete = local_topic_delete,
+    .partitions_add = local_partitions_add,
+    .watermarks = local_watermarks,
+    .committed = local_committed,
     .offset_at = local_offset_at,
     .group_members = local_group_members,
-    .offsets_set = offsets_set,
+    .offsets_set = local_offsets_set,
     .consumer_open = local_consumer_open,
     .consumer_close = local_consumer_close,
     .consumer_poll = local_consumer_poll,

@@ -112,6 +112,7 @@ struct local {
     struct local_env env;
     void *store;
     bool read_only;
+    uint32_t store_flags;
     bool broken; /* a write failed: what is in memory may be ahead of the store */
     uint32_t next_topic;
     uint64_t next_pid, next_member;
@@ -141,6 +142,21 @@ MUST enum st local_topic_find(struct local *b, const char *name, struct local_to
 MUST enum st local_partition(const struct local_topic *t, int32_t partition, struct local_part **p,
                              struct err *e);
 MUST enum st local_writable(const struct local *b, const char *what, struct err *e);
+/* As in the table; broker_file.c has them in its own. */
+MUST enum st local_open_here(void *b, const struct broker_conf *c, struct err *e);
+void local_close(void *b);
+uint64_t local_memory_bytes(const void *b, uint64_t queue_bytes);
+const char *local_cluster(void *b);
+MUST enum st local_topic_info(void *b, const char *name, struct topic_info *out, struct err *e);
+MUST enum st local_topic_create(void *b, const struct topic_spec *t, struct err *e);
+MUST enum st local_topic_delete(void *b, const char *name, struct err *e);
+MUST enum st local_partitions_add(void *b, const char *name, uint32_t total, struct err *e);
+MUST enum st local_watermarks(void *b, const char *topic, int32_t partition, bool uncommitted,
+                              int64_t *low, int64_t *high, struct err *e);
+MUST enum st local_committed(void *b, const char *group, const char *topic,
+                             struct offset_commit *out, uint32_t n, struct err *e);
+MUST enum st local_offsets_set(void *b, const char *group, const char *topic,
+                               const struct offset_commit *o, uint32_t n, struct err *e);
 /* realloc of p to n elements of `size`; out of memory is a failed CHECK: these are small tables. */
 void *local_grow(void *p, uint32_t *cap, uint32_t n, size_t size);
 

@@ -1,5 +1,7 @@
 #include "consumer/cli.h"
 
+#include "consumer/broker_file.h"
+
 #include "algos/algo.h"
 
 #include <inttypes.h>
@@ -104,9 +106,9 @@ static int set_flag(const struct verb *v, const struct flag *f, void *flags, con
     struct err e;
 
     if (f->repeats) {
-        if (texts->n == LIST_MAX) {
+        if (texts->n == TEXTS_MAX) {
             fprintf(stderr, "millrace %s: --%s is given more than %d times\n", v->name, f->o.name,
-                    LIST_MAX);
+                    TEXTS_MAX);
             return CLI_USAGE;
         }
         texts->v[texts->n++] = value;
@@ -116,6 +118,11 @@ static int set_flag(const struct verb *v, const struct flag *f, void *flags, con
         return CLI_DONE;
     fprintf(stderr, "millrace %s: --%s: %s\n", v->name, f->o.name, e.text);
     return CLI_USAGE;
+}
+
+static bool is_word(const char *text)
+{
+    return text[0] != '-' || !text[1];
 }
 
 /* Moves the words that are no flags to the front of argv; their number is returned, or -code. */
@@ -128,7 +135,7 @@ static int parse(const struct verb *v, void *flags, int argc, char **argv)
         const char *joined;
         const struct flag *f;
 
-        if (only_words || argv[i][0] != '-' || !argv[i][1]) {
+        if (only_words || is_word(argv[i])) {
             argv[words++] = argv[i];
             continue;
         }
@@ -145,6 +152,8 @@ static int parse(const struct verb *v, void *flags, int argc, char **argv)
             code = CLI_USAGE;
         } else {
             code = set_flag(v, f, flags, joined ? joined : argv[++i]);
+            while (!code && f->repeats && f->o.max > 0 && i + 1 < argc && is_word(argv[i + 1]))
+                code = set_flag(v, f, flags, argv[++i]);
         }
         if (code)
             return -code;
@@ -262,6 +271,32 @@ enum st broker_flags_apply(const struct broker_flags *f, struct job *j, struct e
     snprintf(j->broker, sizeof j->broker, "kafka");
     snprintf(text, sizeof text, "bootstrap.servers=%s", f->bootstrap);
     return add_property(&j->kafka, text, "-b", e);
+}
+
+enum st input_apply(const struct texts *files, const struct broker_flags *f, bool keep,
+                    struct job *j, struct err *e)
+{
+    char dir[sizeof j->broker];
+    int n;
+
+    if (!files->n)
+        return ST_OK;
+    if (*f->bootstrap && strncmp(f->bootstrap, "local:", 6) != 0)
+        return fail(e, ST_BAD_CONFIG,
+                    "--input and -b %s: with files nothing is read from Kafka, nor written to it. "
+                    "Leave one away; -b local:DIR says where slots and models go",
+                    f->bootstrap);
+    if (!keep)
+        n = snprintf(dir, sizeof dir, ":memory:");
+    else if (!strncmp(j->broker, "local:", 6))
+        n = snprintf(dir, sizeof dir, "%s", j->broker + 6);
+    else
+        n = snprintf(dir, sizeof dir, "%s/topics", j->state_dir);
+    if (n < 0 || snprintf(j->broker, sizeof j->broker, "files:%s", dir) >= (int)sizeof j->broker)
+        return fail(e, ST_BAD_CONFIG, "the path of the state folder is too long: %.80s...", dir);
+    j->files = files->v;
+    j->files_n = files->n;
+    return files_columns(j, e);
 }
 
 static const struct opt *algo_options(const char *name, size_t *bytes)

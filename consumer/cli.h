@@ -30,14 +30,17 @@ int exit_code(enum st st);
 /* Prints "millrace: error: text" to stderr and returns the exit code of st. */
 int cli_fail(enum st st, const struct err *e);
 
+enum { TEXTS_MAX = PARTITIONS_MAX };
+
 struct texts { /* a flag that may be given again and again; borrowed from argv */
     uint32_t n;
-    const char *v[LIST_MAX];
+    const char *v[TEXTS_MAX];
 };
 
 struct flag {
     char letter;  /* 0: none */
-    bool repeats; /* the option's place holds struct texts; its type is OPT_STR */
+    bool repeats; /* the option's place holds struct texts; its type is OPT_STR. With o.max: it
+                     takes all words up to the next flag */
     struct opt o;
     const char *also; /* another spelling, or NULL */
 };
@@ -82,6 +85,29 @@ struct broker_flags {
              NULL},                                                                                \
             NULL                                                                                   \
     }
+
+/* Of verbs that read the job's topic, which files may stand in for: struct texts. */
+#define INPUT_FLAG(s, m)                                                                           \
+    {                                                                                              \
+        'i', true,                                                                                 \
+            {"input",                                                                              \
+             OPT_STR,                                                                              \
+             offsetof(s, m),                                                                       \
+             512,                                                                                  \
+             "",                                                                                   \
+             0,                                                                                    \
+             TEXTS_MAX,                                                                            \
+             NULL,                                                                                 \
+             "Files in place of the topic, a partition each, a line a record; gzip or not.",       \
+             NULL},                                                                                \
+            NULL                                                                                   \
+    }
+
+/* The files of INPUT_FLAG, if there are any, in place of the job's topic, after
+ * broker_flags_apply. keep: slots and models go to the job's broker if it is local:DIR, else to
+ * local: in its state folder; else nowhere. */
+MUST enum st input_apply(const struct texts *files, const struct broker_flags *f, bool keep,
+                         struct job *j, struct err *e);
 
 /* Applies them over the job's broker and kafka properties. */
 MUST enum st broker_flags_apply(const struct broker_flags *f, struct job *j, struct err *e);

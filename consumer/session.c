@@ -23,7 +23,8 @@ enum st session_broker(struct session *s, const struct job *job, bool read_only,
     struct broker_conf c = {.address = address,
                             .props = &job->kafka,
                             .queue_bytes = SESSION_QUEUE,
-                            .read_only = read_only};
+                            .read_only = read_only,
+                            .job = job};
     return s->br->open(s->b, &c, e);
 }
 

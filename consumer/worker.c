@@ -49,8 +49,11 @@ static enum st open_tables(struct worker *w)
     if (!w->compute_self || !w->b || !w->rec || !w->chunk_record || !w->decoded)
         return fail(w->err, ST_FATAL, "no memory to start");
     TRY(w->compute->open(w->compute_self, w->err));
-    struct broker_conf c = {
-        .address = address, .props = &j->kafka, .queue_bytes = queue_bytes, .read_only = w->alone};
+    struct broker_conf c = {.address = address,
+                            .props = &j->kafka,
+                            .queue_bytes = queue_bytes,
+                            .read_only = w->alone,
+                            .job = j};
     return w->br->open(w->b, &c, w->err);
 }
 

@@ -13,7 +13,7 @@ enum { POLL_MS = 200, FEATURES_SHOWN = 8, NAME_ROOM = 256 };
 
 struct peek_flags {
     struct broker_flags broker;
-    struct texts set;
+    struct texts set, input;
     char topic[NAME_MAX_BYTES], partition[16], offset[32];
     uint64_t records;
     bool json;
@@ -21,6 +21,7 @@ struct peek_flags {
 
 static const struct flag peek_flag[] = {
     BROKER_FLAGS(struct peek_flags, broker),
+    INPUT_FLAG(struct peek_flags, input),
     {0,
      true,
      {"set", OPT_STR, offsetof(struct peek_flags, set), 512, "", 0, 0, NULL,
@@ -355,7 +356,10 @@ static int peek(const void *flags, int argc, char **argv)
     if (!j)
         return code;
     k.s = calloc(1, sizeof *k.s);
-    st = k.s ? session_broker(k.s, j, true, &e) : fail(&e, ST_FATAL, "no memory to start");
+    st = k.s ? input_apply(&k.f->input, &k.f->broker, false, j, &e)
+             : fail(&e, ST_FATAL, "no memory to start");
+    if (st == ST_OK)
+        st = session_broker(k.s, j, true, &e);
     if (st == ST_OK)
         st = run(&k);
     block_fini(&k.block);

@@ -18,7 +18,7 @@ enum { LEAVE_MS = 5000 };
 
 struct train_flags {
     struct broker_flags broker;
-    struct texts set;
+    struct texts set, input;
     char from[64], until[64];
     bool until_end, quiet, leave;
     uint32_t workers, epochs;
@@ -27,6 +27,7 @@ struct train_flags {
 
 static const struct flag train_flag[] = {
     BROKER_FLAGS(struct train_flags, broker),
+    INPUT_FLAG(struct train_flags, input),
     {0,
      true,
      {"set", OPT_STR, offsetof(struct train_flags, set), 512, "", 0, 0, NULL,
@@ -115,7 +116,7 @@ static enum st set_range(struct training *t, struct err *e)
         err_prefix(e, "--from");
         return ST_BAD_CONFIG;
     }
-    if (f->until_end)
+    if (f->until_end || (f->input.n && !*f->until))
         until->kind = WHERE_LATEST;
     if (!*f->until)
         return ST_OK;
@@ -220,7 +221,7 @@ static int together(struct training *t)
     const char *address;
     struct err e;
 
-    if (broker_find(t->job->broker, &address) == &broker_local)
+    if (broker_find(t->job->broker, &address) != &broker_kafka)
         return cli_fail(fail(&e, ST_BAD_CONFIG,
                              "--workers %" PRIu32
                              ": the broker %s is for one process. Give a Kafka "
@@ -248,9 +249,15 @@ static int train(const void *flags, int argc, char **argv)
         return code;
     if (t.f->epochs)
         j->epochs = t.f->epochs;
-    st = set_range(&t, &e);
+    st = input_apply(&t.f->input, &t.f->broker, true, j, &e);
+    if (st == ST_OK)
+        st = set_range(&t, &e);
     if (st == ST_OK)
         st = make_folder(j->state_dir, &e);
+    if (st == ST_OK && j->files_n)
+        log_line(LOG_INFO, "files are read in place of the topic; slots and models are beside",
+                 "topic=%s files=%" PRIu32 " models=local:%s", j->topic, j->files_n,
+                 strchr(j->broker, ':') + 1);
     code = st != ST_OK ? cli_fail(st, &e) : t.f->workers > 1 ? together(&t) : alone(&t);
     free(j);
     return code;
