@@ -45,7 +45,7 @@ struct files {
 struct file_place { /* a partition */
     struct lines l;
     int64_t want; /* where it was told to begin */
-    bool active, told;
+    bool active, moved, told; /* moved: not yet there; told: that it is at the end */
 };
 
 struct file_consumer {
@@ -243,6 +243,8 @@ static enum st consumer_open(void *self, void *b, const struct consumer_conf *co
     return ST_OK;
 }
 
+/* Goes there at the next poll: until then, what was handed out is borrowed, though of other
+ * partitions only. */
 static enum st read_from(struct file_consumer *c, struct start s, struct err *e)
 {
     struct lines_file *file;
@@ -253,9 +255,8 @@ static enum st read_from(struct file_consumer *c, struct start s, struct err *e)
     p = &c->place[s.partition];
     if (from == -1)
         TRY(lines_count(file, &from, e));
-    TRY(lines_seek(&p->l, from, e));
     p->want = from;
-    p->active = true;
+    p->active = p->moved = true;
     p->told = false;
     return ST_OK;
 }
@@ -310,6 +311,9 @@ static enum st hand_out(struct file_place *p, int32_t partition, struct record *
     struct bytes text;
     int64_t line;
 
+    if (p->moved)
+        TRY(lines_seek(&p->l, p->want, e));
+    p->moved = false;
     for (;;) {
         while (*n < max && lines_next(&p->l, &text, &line))
             out[(*n)++] = (struct record){.kind = REC_DATA,

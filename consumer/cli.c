@@ -291,7 +291,7 @@ enum st input_apply(const struct texts *files, const struct broker_flags *f, boo
     else if (!strncmp(j->broker, "local:", 6))
         n = snprintf(dir, sizeof dir, "%s", j->broker + 6);
     else
-        n = snprintf(dir, sizeof dir, "%s/topics", j->state_dir);
+        n = snprintf(dir, sizeof dir, "%s/" TOPICS_FOLDER, j->state_dir);
     if (n < 0 || snprintf(j->broker, sizeof j->broker, "files:%s", dir) >= (int)sizeof j->broker)
         return fail(e, ST_BAD_CONFIG, "the path of the state folder is too long: %.80s...", dir);
     j->files = files->v;

@@ -389,6 +389,12 @@ static bool is_store(const char *dir)
     return !access(path, F_OK);
 }
 
+/* And not the local broker's, where the data are files. */
+static bool may_be_worker(const char *name)
+{
+    return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, TOPICS_FOLDER) != 0;
+}
+
 /* DIR is a worker's folder, or has them in it. */
 static enum st each_folder(struct tool *t, const char *dir, struct err *e)
 {
@@ -403,12 +409,12 @@ static enum st each_folder(struct tool *t, const char *dir, struct err *e)
         return fail(e, ST_BAD_CONFIG,
                     "state folder %s cannot be read; see state_dir in the job file", dir);
     for (int i = 0; i < n; i++) {
+        bool worker = may_be_worker(f[i]->d_name);
         char path[4200];
 
         snprintf(path, sizeof path, "%s/%s", dir, f[i]->d_name);
         free(f[i]);
-        if (*path && strcmp(path + strlen(dir), "/.") != 0 &&
-            strcmp(path + strlen(dir), "/..") != 0 && is_store(path) && st == ST_OK) {
+        if (worker && is_store(path) && st == ST_OK) {
             folders++;
             st = one_folder(t, path, e);
         }

@@ -368,6 +368,34 @@ static void records_stay_until_the_next_poll(void **state)
     }
 }
 
+/* The end of an epoch moves a partition while records of the poll are still to be learned. */
+static void records_outlive_an_assign(void **state)
+{
+    enum { LINES = 40000 };
+    struct start s = {.offset = 3};
+    char *p = malloc(LINES * 24), *at = p, want[24];
+    int64_t seen = 0;
+
+    (void)state;
+    for (int i = 0; i < LINES; i++)
+        at += sprintf(at, "%d is the number\n", i);
+    paths[0] = put_file("a", p, (size_t)(at - p));
+    free(p);
+    open_all(1);
+    while (seen < LINES / 2) {
+        assert_int_equal(poll(POLL_RECORDS_MAX), ST_OK);
+        seen = rec[0].offset;
+    }
+    assert_int_equal(t->consumer_assign(c, &s, 1, &e), ST_OK);
+    assert_int_equal(t->consumer_seek(c, s, &e), ST_OK);
+    for (uint32_t i = 0; i < n; i++) {
+        snprintf(want, sizeof want, "%lld is the number", (long long)seen + i);
+        assert_memory_equal(rec[i].value.p, want, rec[i].value.n);
+    }
+    assert_int_equal(poll(1), ST_OK);
+    assert_int_equal(rec[0].offset, 3);
+}
+
 static void what_is_appended_is_of_the_next_start(void **state)
 {
     FILE *f;
@@ -553,6 +581,7 @@ int main(void)
         CASE(packed_reads_the_same),
         CASE(files_are_partitions),
         CASE(records_stay_until_the_next_poll),
+        CASE(records_outlive_an_assign),
         CASE(what_is_appended_is_of_the_next_start),
         CASE(a_file_that_is_removed_is_read_to_its_end),
         CASE(a_file_cut_short_is_an_error),

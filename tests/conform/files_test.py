@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""`millrace train --input FILE...`: the same bits as from a topic with the same lines, killed or
+not; what may not be mixed up is refused; and its model is another job's beginning."""
+
+import gzip
+import unittest
+
+import jobs
+
+EXACT = """algo: pca
+options: {components: 3}
+input: {format: csv, label: f0, width: 33}
+"""
+IN_STEP = jobs.DENSE
+OFTEN = 'checkpoint: {every: "1 rows"}\npublish: {every: "9000 rows"}\n'
+PLAIN = """algo: linear
+input: {format: csv, label: f0}
+options: {loss: softmax, classes: 16, learning_rate: 0.01}
+"""
+
+
+class Files:
+    """A place without topics of its own: jobs.Job writes no broker line."""
+    lines = ""
+
+
+class Job(jobs.Job):
+    def __init__(self, folder, name, what, paths, more=""):
+        super().__init__(folder, Files, name, "rows", what, more)
+        self.paths = paths
+        self.topics = f"local:{self.state}/topics"
+
+    def train(self, *flags, program=jobs.MILLRACE, **more):
+        return jobs.Trainer([program, "train", str(self.file), *flags, "--input",
+                             *map(str, self.paths)], **more)
+
+    def tried(self, *flags, **more):
+        r = self.millrace("train", self.file, "-q", *flags, "--input", *self.paths, check=False,
+                          **more)
+        return r.returncode, r.stderr.decode()
+
+    def said(self, test, code, *words):
+        exit_code, text = self.tried()
+        test.assertEqual(exit_code, code, text)
+        for w in words:
+            test.assertIn(w, text)
+
+    def millrace(self, *words, **more):
+        of_models = words[0] in ("model", "score", "derive")
+        return super().millrace(*words, *(["-b", self.topics] if of_models else []), **more)
+
+
+def lines(records, partition):
+    return b"".join(r.value + b"\n" for r in records if r.partition == partition)
+
+
+class FilesTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.tmp = cls.enterClassContext(jobs.Folder())
+        cls.at = jobs.Local(cls.tmp / "broker")
+
+    def files(self, name, records, partitions):
+        paths = [self.tmp / f"{name}-{p}.csv" for p in range(partitions)]
+        for p, path in enumerate(paths):
+            path.write_bytes(lines(records, p))
+        return paths
+
+    def test_the_same_bits_as_a_topic(self):
+        rows = jobs.csv_rows(30_000, 3, seed=1)
+        self.at.put("rows", 3, rows)
+        paths = self.files("same", rows, 3)
+        packed = self.tmp / "same-1.gz"
+        packed.write_bytes(gzip.compress(paths[1].read_bytes(), 1))
+        for name, what in (("exact", EXACT), ("step", IN_STEP)):
+            topic = jobs.Job(self.tmp, self.at, name + "-topic", "rows", what, "")
+            topic.train().done()
+            from_files = Job(self.tmp, name + "-files", what, paths)
+            from_files.train().done()
+            self.assertEqual(from_files.digest(), topic.digest())
+            self.assertEqual(from_files.show(), topic.show())
+            one_packed = Job(self.tmp, name + "-packed", what, [paths[0], packed, paths[2]])
+            one_packed.train().done()
+            self.assertEqual(one_packed.digest(), topic.digest())
+
+    def test_bad_lines_are_dead_letters_with_their_number(self):
+        rows = jobs.csv_rows(3_000, 1, seed=2)
+        rows[700] = rows[700]._replace(value=b"what is this")
+        job = Job(self.tmp, "bad", PLAIN, self.files("bad", rows, 1))
+        job.train().done()
+        dead = jobs.Local(job.state / "topics").get("bad.dead")
+        self.assertEqual([(r.value, r.headers["offset"]) for r in dead],
+                         [(b"what is this", "700")])
+
+    def test_killed_again_and_again(self):
+        rows = jobs.csv_rows(40_000, 2, seed=3)
+        paths = self.files("killed", rows, 2)
+        for name, epochs in (("killed", 1), ("epochs", 3)):
+            what, more = IN_STEP, OFTEN + f"epochs: {epochs}\n"
+            calm = Job(self.tmp, name + "-calm", what, paths, more)
+            calm.train().done()
+            job = Job(self.tmp, name, what, paths, more)
+            calm_work = jobs.Instants(Job(self.tmp, name + "-work", what, paths, more))
+            job, others = jobs.killed(lambda i: Job(self.tmp, f"{name}-{i}", what, paths, more),
+                                      records=len(rows) * epochs, kills=6, work=calm_work, seed=4)
+            print(f"\n{name}: 6 kills in training, {others} more", end=" ")
+            self.assertEqual(job.digest(), calm.digest())
+            self.assertEqual(job.show(), calm.show())
+            self.assertEqual(sum(s.trained for s in job.show().values()),
+                             len(rows) * epochs)
+
+    def test_a_stop_goes_on_and_a_longer_file_too(self):
+        rows = jobs.csv_rows(40_000, 1, seed=5)
+        whole = self.files("whole", rows, 1)
+        calm = Job(self.tmp, "whole", PLAIN, whole)
+        calm.train().done()
+        job = Job(self.tmp, "grown", PLAIN, self.files("grown", rows[:25_000], 1))
+        job.train("--max-rows", "9000").done()
+        self.assertLess(job.learned(), 25_000)
+        job.train().done()
+        self.assertEqual(job.learned(), 25_000)
+        job.paths[0].write_bytes(whole[0].read_bytes())
+        job.train().done()
+        self.assertEqual(job.learned(), 40_000)
+        self.assertEqual([n for *_, n in job.show()[0].learned], [25_000, 15_000])
+        self.assertIn(b"records=40000", job.train().done().text.encode())
+
+    def test_what_is_not_the_same_is_refused(self):
+        rows = jobs.csv_rows(30_000, 1, seed=6)
+        paths = self.files("first", rows, 1)
+        job = Job(self.tmp, "refused", PLAIN, paths)
+        job.train("--max-rows", "5000").done()
+        other = self.tmp / "other.csv"
+        other.write_bytes(paths[0].read_bytes())
+        job.paths = [other]
+        job.said(self, 3, "with file first-0.csv", "with file other.csv", "another state_dir")
+        job.paths = paths + [other]
+        job.said(self, 3, "begun with 1 files, now there are 2")
+        job = Job(self.tmp, "changed", PLAIN, paths)
+        job.train("--max-rows", "5000").done()
+        at = job.show()[0].offset
+        self.assertLess(at, len(rows))
+        changed = paths[0].read_bytes().split(b"\n")
+        changed[at - 1] = changed[0]
+        paths[0].write_bytes(b"\n".join(changed))
+        job.said(self, 3, f"the record at offset {at - 1} is not the one this state was trained on")
+        paths[0].write_bytes(b"\n".join(changed[:100]) + b"\n")
+        job.said(self, 3, "ends at offset 100")
+
+    def test_words_that_do_not_go_together(self):
+        paths = self.files("words", jobs.csv_rows(200, 1, seed=7), 1)
+        job = Job(self.tmp, "words", PLAIN, paths)
+        for flags, word in ((["-b", "localhost:1"], "nothing is read from Kafka"),
+                            (["--workers", "2"], "is for one process"),
+                            (["--from", "@2026-01-01T00:00:00Z"], "lines have no time"),
+                            (["--set", "input.format=avro", "--set", "input.schema=x"],
+                             "which Avro has not")):
+            code, text = job.tried(*flags)
+            self.assertEqual(code, 3, text)
+            self.assertIn(word, text)
+        self.at.put("words", 1, jobs.csv_rows(10, 1, seed=8))
+        code, text = job.tried("-b", self.at.spec, "--set", "topic=words")
+        self.assertEqual(code, 3)
+        self.assertIn("has records in a topic 'words' of its own", text)
+
+    def test_a_header_and_a_job_file_of_five_lines(self):
+        rows = jobs.csv_rows(2_000, 1, seed=9, classes=2)
+        names = b"y," + b",".join(b"x%d" % i for i in range(32)) + b"\r\n"
+        path = self.tmp / "names.csv"
+        path.write_bytes(b"\xef\xbb\xbf" + names + lines(rows, 0).replace(b"\n", b"\r\n"))
+        job = Job(self.tmp, "names", "algo: linear\ninput: {format: csv, label: y}\n"
+                  "options: {loss: logistic}\n", [path])
+        t = job.train().done()
+        self.assertIn("bad=0", t.text)
+        self.assertIn("records=2000", t.text)
+        shown = jobs.run(jobs.MILLRACE, "peek", job.file, "-n", "1", "--input", path).stdout
+        self.assertIn(b"offset 1 ", shown)  # the header is line 0
+        self.assertIn(b"x0:", shown)
+        self.assertIn(b"x24", job.millrace("model", "show", job.file).stdout)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
