@@ -18,11 +18,10 @@ import subprocess
 import sys
 import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "kafka"))
-import rig  # noqa: E402
+import ingest
+import stages as stages_of
+from results import BUILD, rig
 
-BUILD = os.path.abspath(os.environ.get("MILLRACE_BUILD", os.path.join(HERE, "..", "..", "build")))
 PARTITIONS, DISTINCT, TIMES, D = 4, 8000, 15, 784
 LINEAR = """job: share
 topic: rows
@@ -82,37 +81,18 @@ def train(bootstrap, *files, speed=None):
 
 
 def stages(name, text, bootstrap, workers, **more):
-    """What the stages of each worker of a job took, by name (scaling_stage_bench.c)."""
-    running = []
-    for k in range(workers):
-        path = write(f"{name}-{k}.yaml", text.format(job=name, state=f"{name}-{k}", **more))
-        running.append(subprocess.Popen(
-            [f"{BUILD}/scaling_stage_bench", "train", path, "-b", bootstrap, "--until-end"],
-            stderr=subprocess.PIPE, text=True))
-    out = []
-    for p in running:
-        said = p.communicate()[1]
-        assert not p.returncode, said
-        line = re.search(r"^stages (.*)$", said, re.M)[1]
-        out.append({k: int(v) for k, v in (f.split("=") for f in line.split())})
-    return out
+    """What the stages of each worker of a job took, by name (stages_bench.c)."""
+    return [w["all"] for w in stages_of.run(name, text, bootstrap, workers, **more)]
 
 
 def seconds(workers, until):
     return (max(s[until] for s in workers) - min(s["begin_us"] for s in workers)) / 1e6
 
 
-def log_bytes(broker, topic):
-    return sum(os.path.getsize(os.path.join(at, name))
-               for at, _, names in os.walk(broker.dir) for name in names
-               if name.endswith(".log") and os.path.basename(at).rsplit("-", 1)[0] == topic)
-
-
 def share(broker, rows):
-    subprocess.run([f"{BUILD}/ingest_fill_bench", "kafka", "rows", str(PARTITIONS), str(rows), "1",
-                    broker.bootstrap], check=True, stdout=subprocess.DEVNULL)
+    ingest.fill(broker, "rows", rows, 1, partitions=PARTITIONS)
     train(broker.bootstrap, write("share.yaml", LINEAR))
-    data, params = log_bytes(broker, "rows"), log_bytes(broker, "share.params")
+    data, params = ingest.log_bytes(broker, "rows"), ingest.log_bytes(broker, "share.params")
     print(f"parameter topic: {params / 1e6:.1f} MB for {data / 1e6:.0f} MB of data ({rows} rows of "
           f"28 numbers): {params / data:.2%}", flush=True)
 
@@ -127,12 +107,12 @@ def clothes(broker):
                     f"{PICTURES}/train-labels-idx1-ubyte.gz",
                     f"{PICTURES}/train-images-idx3-ubyte.gz"], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    data = log_bytes(broker, "images")
+    data = ingest.log_bytes(broker, "images")
     for staleness in ("async", 0):
         job = f"clothes-{staleness}"
         train(broker.bootstrap,
               write(f"{job}.yaml", CLOTHES.format(job=job, staleness=staleness)))
-        params = log_bytes(broker, f"{job}.params")
+        params = ingest.log_bytes(broker, f"{job}.params")
         print(f"parameter topic of the demo's softmax, staleness {staleness}: {params / 1e6:.1f} "
               f"MB for {data / 1e6:.0f} MB of pictures: {params / data:.1%}", flush=True)
 
@@ -150,8 +130,7 @@ def points(broker):
 
 
 def steps(broker, times):
-    subprocess.run([f"{BUILD}/ingest_fill_bench", "kafka", "steps", str(STEP_PARTITIONS),
-                    str(STEP_ROWS), "1", broker.bootstrap], check=True, stdout=subprocess.DEVNULL)
+    ingest.fill(broker, "steps", STEP_ROWS, 1, partitions=STEP_PARTITIONS)
     for workers, speed, what in ((3, "10000-100000", "three workers of random speeds"),
                                  (2, None, "two workers at full speed")):
         took = {"async": [], 2: [], 0: []}

@@ -1,6 +1,8 @@
-/* Fills a topic with rows {label: float, features: array<float>[28]} for tests/bench/ingest.py:
- * random features, labels by a hidden linear rule with noise, so that there is something to learn.
- * usage: ingest_fill_bench BROKER TOPIC PARTITIONS ROWS ROWS_PER_MESSAGE [BOOTSTRAP]
+/* Fills a topic with rows {label: float, features: array<float>[WIDTH]} for the benches: random
+ * features of 8 bits, so that compression has something to do, and labels by a hidden linear rule
+ * with noise, so that there is something to learn.
+ * usage: ingest_fill_bench BROKER TOPIC PARTITIONS ROWS ROWS_PER_MESSAGE
+ *                          [BOOTSTRAP [COMPRESSION (lz4) [WIDTH (28)]]]
  * BROKER is local:DIR or kafka (then BOOTSTRAP is needed). The schema goes to TOPIC.avsc. */
 #include "config/base/avro.h"
 #include "config/base/bytes.h"
@@ -10,11 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { WIDTH = 28, ROW_BYTES = 4 + 2 + 4 * WIDTH, MESSAGE_MAX = 64 * ROW_BYTES + 16 };
+enum { WIDTH_MAX = 1 << 16, PER_MAX = 4096, MESSAGE_MAX = 900000 };
+
+static uint32_t width = 28;
 
 static float uniform(uint64_t *s)
 {
-    return (float)(int32_t)(mix64((*s)++) >> 32) * 0x1p-31f;
+    return (float)(int8_t)(mix64((*s)++) >> 56) * 0x1p-7f;
 }
 
 static uint8_t *put_float(uint8_t *p, float v)
@@ -28,15 +32,16 @@ static uint8_t *put_float(uint8_t *p, float v)
 
 static uint8_t *put_row(uint8_t *p, uint64_t *s)
 {
-    float x[WIDTH], z = 0;
+    static float x[WIDTH_MAX];
+    float z = 0;
 
-    for (int j = 0; j < WIDTH; j++) {
+    for (uint32_t j = 0; j < width; j++) {
         x[j] = uniform(s);
-        z += x[j] * (float)(j % 5 - 2);
+        z += x[j] * ((float)(j % 5) - 2);
     }
     p = put_float(p, z + 2 * uniform(s) > 0);
-    p = avro_put_long(p, WIDTH);
-    for (int j = 0; j < WIDTH; j++)
+    p = avro_put_long(p, width);
+    for (uint32_t j = 0; j < width; j++)
         p = put_float(p, x[j]);
     return avro_put_long(p, 0);
 }
@@ -80,7 +85,8 @@ static enum st fill(const struct broker *br, void *b, char **argv, struct err *e
     void *p = calloc(1, br->producer_bytes);
     uint8_t *m = malloc(MESSAGE_MAX);
 
-    CHECK(p && m && partitions && per && per <= 64);
+    CHECK(p && m && partitions && per && per <= PER_MAX && width && width <= WIDTH_MAX);
+    CHECK((uint64_t)per * (4 * width + 16) + 16 <= MESSAGE_MAX);
     TRY(br->topic_create(b, &t, e));
     TRY(br->producer_open(p, b, NULL, &topic, 1, e));
     for (uint64_t i = 0; sent < rows; i++, sent += per) {
@@ -98,7 +104,8 @@ static enum st fill(const struct broker *br, void *b, char **argv, struct err *e
 
 int main(int argc, char **argv)
 {
-    static struct props props = {.n = 1, .p = {{.name = "bootstrap.servers"}}};
+    static struct props props = {
+        .n = 1, .p = {{.name = "bootstrap.servers"}, {.name = "compression.type"}}};
     struct broker_conf c = {.props = &props, .queue_bytes = 64 << 20};
     const struct broker *br;
     struct err e = {""};
@@ -107,7 +114,7 @@ int main(int argc, char **argv)
 
     if (argc < 6) {
         fputs("usage: ingest_fill_bench BROKER TOPIC PARTITIONS ROWS ROWS_PER_MESSAGE "
-              "[BOOTSTRAP]\n",
+              "[BOOTSTRAP [COMPRESSION [WIDTH]]]\n",
               stderr);
         return 2;
     }
@@ -117,6 +124,10 @@ int main(int argc, char **argv)
         snprintf(props.p[0].value, sizeof props.p[0].value, "%s", argv[6]);
     else
         props.n = 0;
+    if (argc > 7)
+        snprintf(props.p[props.n++].value, sizeof props.p[1].value, "%s", argv[7]);
+    if (argc > 8)
+        width = (uint32_t)atoi(argv[8]);
     b = calloc(1, br->broker_bytes);
     CHECK(b);
     st = br->open(b, &c, &e);

@@ -24,6 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(HERE, "..", "kafka"))
 import rig  # noqa: E402
 
+BUILD = os.path.abspath(os.environ.get("MILLRACE_BUILD", os.path.join(ROOT, "build")))
 FOLDER = os.path.join(HERE, "results")
 LIBRARIES = {"rdkafka": "librdkafka", "rocksdb": "RocksDB", "openblas": "OpenBLAS",
              "avro-c": "Avro C", "jemalloc": "jemalloc"}

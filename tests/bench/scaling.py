@@ -13,7 +13,8 @@ import sys
 import tempfile
 
 import elastic
-import rig
+import ingest
+from results import rig
 
 BUILD = elastic.BUILD
 ROWS, BROKERS, BROKER_MB_S = 100e6, 20, 1250
@@ -79,7 +80,7 @@ def say(name, c, one):
 def measure(broker):
     """The costs of both jobs, and what k-means took one worker and two."""
     elastic.points(broker)
-    row_bytes = elastic.log_bytes(broker, "points") / MEASURED
+    row_bytes = ingest.log_bytes(broker, "points") / MEASURED
     subprocess.run([f"{BUILD}/millrace", "load", "-b", broker.bootstrap, "-t", "many", "--format",
                     "csv", "--as", "lines", "--partitions", str(MANY), "points.csv"], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
