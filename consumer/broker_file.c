@@ -44,7 +44,7 @@ struct files {
 
 struct file_place { /* a partition */
     struct lines l;
-    int64_t want; /* where it was told to begin */
+    int64_t want;             /* where it was told to begin */
     bool active, moved, told; /* moved: not yet there; told: that it is at the end */
 };
 

@@ -247,7 +247,7 @@ enum st local_topic_create(void *self, const struct topic_spec *spec, struct err
         edit_topic(b, t);
         for (uint32_t i = 0; i < t->parts; i++)
             edit_part(b, t->part[i]);
-        st = edit_write(b, true, e);
+        st = edit_write(b, false, e); /* lasts from the first synced write on; one log, in order */
     }
     if (st != ST_OK) {
         topic_free(t);

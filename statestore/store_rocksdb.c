@@ -112,6 +112,7 @@ static void make_options(struct rocks *s, uint32_t flags)
     rocksdb_options_set_write_buffer_size(s->options, factor * WRITE_BUFFER);
     rocksdb_options_set_max_write_buffer_number(s->options, 2);
     rocksdb_options_set_max_background_jobs(s->options, 2);
+    rocksdb_options_set_max_file_opening_threads(s->options, 1); /* else 16 for a file or two */
     /* costs little on dense floats (RocksDB keeps a block raw that does not shrink), pays on topics
      * and sparse state */
     rocksdb_options_set_compression(s->options, rocksdb_lz4_compression);

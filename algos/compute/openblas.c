@@ -123,13 +123,25 @@ static int products_are_right(struct trial *t)
     return 1;
 }
 
+/* The library starts a thread for every further core as soon as it is loaded, and that one yields
+ * its core again and again for tens of milliseconds before it sleeps: a third of the processor time
+ * of a short run. One thread is all we want, so they end before main(). Asking for one thread again
+ * would start them anew. */
+int blas_thread_shutdown_(void) __attribute__((weak)); /* not in builds without threads */
+
+__attribute__((constructor)) static void end_threads(void)
+{
+    openblas_set_num_threads(1);
+    if (blas_thread_shutdown_)
+        blas_thread_shutdown_();
+}
+
 static enum st blas_open(void *self, struct err *e)
 {
     struct trial *t;
     int right;
 
     (void)self;
-    openblas_set_num_threads(1);
     if (openblas_get_num_threads() != 1)
         return fail(e, ST_BAD_CONFIG,
                     "openblas: asked for 1 thread, it keeps %d (%s); set OMP_NUM_THREADS=1, or "
