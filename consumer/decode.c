@@ -10,6 +10,7 @@
 enum { BLOCK_RECORDS = 1 << 16 };
 
 enum { LIMIT_FROM_RECORDS = 100 }; /* a share of fewer records says nothing */
+enum { AHEAD = 8, LINE = 64 };
 
 static void bad_record(struct worker *w, struct partition *p, const struct record *r,
                        enum bad reason, const char *detail)
@@ -93,6 +94,21 @@ static struct partition *lingering(struct worker *w)
     return NULL;
 }
 
+/* Another core has written the records: the one that is decoded a little later is on its way here
+ * meanwhile. */
+static void fetch_ahead(const struct worker *w)
+{
+    uint32_t i = w->rec_at + AHEAD;
+    uintptr_t p;
+
+    if (i >= w->recs)
+        return;
+    p = (uintptr_t)w->rec[i].value.p; /* a look ahead of nothing, or behind its end, is harmless */
+    __builtin_prefetch((const void *)p);
+    __builtin_prefetch((const void *)(p + LINE));
+    __builtin_prefetch((const void *)(p + 2 * LINE));
+}
+
 enum st decode(struct worker *w, struct partition **full)
 {
     struct partition *p;
@@ -101,6 +117,7 @@ enum st decode(struct worker *w, struct partition **full)
     for (; w->rec_at < w->recs && !w->over_limit; w->rec_at++) {
         const struct record *r = &w->rec[w->rec_at];
 
+        fetch_ahead(w);
         TRY(consume_accept(w, r, &p, full));
         if (*full)
             return ST_OK;
