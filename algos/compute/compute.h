@@ -7,22 +7,34 @@
  *
  * Life open -> alloc, put, operations, get, sync -> free -> close; close is safe after a failed
  *      open.
- * Owner The caller owns `self`, self_bytes of zeroed memory, NULL if that is 0; buffers belong to
- * the back end that made them. Pointers are borrowed until the call returns; on a device until
- * sync. Thread One thread per self. Only get and sync wait; on CPU back ends everything is done on
- *      return. Only open and alloc take memory.
- * Shapes m[r, c] with row stride ld >= c floats; p in compute space, 4-byte aligned; r or c may be
- * 0. Outputs overlap no input. What lies between c and ld is neither read nor written. Repeatable
- * The same call on the same bytes gives the same bytes, wherever they lie: reduction order is
- * fixed, no atomics. ref, and every kernel and random number, give them on every machine and with
- * every compiler; openblas for one library version on one type of machine. NaN Goes in, comes out;
- * it is never hidden by a comparison, and counts as the greatest number where one has to be picked.
- * Errors of a device surface at sync(). Sizes are inside data: checked by CHECK, not by status. */
+ *
+ * Owner: the caller owns `self`, self_bytes of zeroed memory, NULL if that is 0; buffers belong to
+ * the back end that made them. Compute space is what alloc() gives: host memory, if host_memory
+ * says so; else memory that the host may only name, and move by put and get. Pointers are borrowed
+ * until the call returns; those into compute space, on a device, until sync.
+ *
+ * Thread: one per self. Results are as if everything were done in the order asked for; a device
+ * does it later than asked. put is done with the host's bytes on return; get waits for what has
+ * been asked of that buffer (one alloc), sync for all, nothing else waits: so copies from and to
+ * one buffer hide behind arithmetic on others. Where host_memory is set everything is done on
+ * return. Only open and alloc take memory.
+ *
+ * Shapes: m[r, c] with row stride ld >= c floats; p in compute space, 4-byte aligned; r or c may be
+ * 0. Outputs overlap no input. What lies between c and ld is neither read nor written.
+ *
+ * Repeatable: the same call on the same bytes gives the same bytes, wherever they lie: reduction
+ * order is fixed, no atomics. ref, and every kernel and random number, give them on every machine
+ * and with every compiler; openblas for one library version on one type of machine.
+ *
+ * NaN goes in, comes out; it is never hidden by a comparison, and counts as the greatest number
+ * where one has to be picked. Errors of a device surface at sync(). Sizes are inside data: checked
+ * by CHECK, not by status. */
 #ifndef MILLRACE_COMPUTE_H
 #define MILLRACE_COMPUTE_H
 
 #include "config/base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -65,6 +77,7 @@ enum fill_kind { FILL_U01, FILL_NORMAL, FILL_SIGN };
 struct compute {
     const char *name, *summary;
     size_t self_bytes;
+    bool host_memory; /* of alloc(): plain code may read and write it */
     /* ST_BAD_CONFIG: not on this machine, or not as it is set up; says what to change */
     MUST enum st (*open)(void *self, struct err *e);
     void (*close)(void *self);

@@ -169,6 +169,7 @@ const struct compute compute_openblas = {
     .name = "openblas",
     .summary = "OpenBLAS for matrix products, plain C for the rest; one thread",
     .self_bytes = 0,
+    .host_memory = true,
     .open = blas_open,
     .close = blas_close,
     .alloc = cpu_alloc,

@@ -454,6 +454,7 @@ const struct compute compute_ref = {
     .name = "ref",
     .summary = "plain C, the definition of every operation; any x86-64",
     .self_bytes = 0,
+    .host_memory = true,
     .open = ref_open,
     .close = ref_close,
     .alloc = cpu_alloc,
