@@ -8,7 +8,12 @@
  *      entry.
  * Forbidden allocation, I/O, clocks, threads, signals, libm beyond sqrt/fabs/floor. check and
  *      derive may be slow, update not.
- * Errors After anything but ST_OK the target tensors are garbage: the partition stops and the
+ * Memory init, start, update, rebase, stop and score work where x's back end does: state, x->work,
+ *      rows, eval and score's model lie there, but for T_HOST tensors, rows->host and fold_at. What
+ *      is in compute space is named and offset, never read: put, get and operations move it. Views,
+ *      slots, other models, and `out` lie in host memory. fold, fold_end, derive, intact and
+ * upgrade get all in host memory, the first three with an x whose back end and scratch are there
+ * too. Errors After anything but ST_OK the target tensors are garbage: the partition stops and the
  *      checkpoint is the retry.
  * Repeatable All outputs are functions of (tensors given, rows, shape, opts, seed, compute): not
  *      of addresses, of scratch, of eval.
@@ -45,7 +50,8 @@ enum {
     ALGO_SET = 32,       /* class B: a record seen again changes nothing (epochs allowed) */
     ALGO_ONE_EPOCH = 64, /* a record seen again counts twice: more than one epoch is refused */
     ALGO_REPLAY = 128,   /* the runtime may feed old rows again from its sample */
-    ALGO_HOST = 256      /* uses no compute; on a device back end it runs on rows->host */
+    ALGO_HOST = 256      /* uses no compute, or hardly: the runtime gives it a back end whose memory
+                            is the host's, whatever the job's device */
 };
 
 /* What update() leaves in eval; chooses the metrics. MARGIN: z > 0 predicts class 1, zcols =

@@ -226,21 +226,24 @@ static enum st by_law(struct fold *f, const struct slot *s, uint32_t i, double *
     return ST_OK;
 }
 
-enum st fold_add(struct fold *f, const struct slot *s)
+enum st fold_add(struct fold *f, const struct slot *slot)
 {
+    const struct tensors state = tensors_host(slot->state);
+    const struct slot s = {&state, slot->weight, slot->partition};
     double *sum = f->weight;
 
-    CHECK((int64_t)s->partition > f->last);
-    CHECK(s->state->n == f->state->n && s->state->bytes == f->state->bytes);
-    CHECK(s->weight >= 0 && s->state->base);
-    f->last = s->partition;
+    CHECK((int64_t)s.partition > f->last);
+    CHECK(state.n == f->state->n && state.bytes == f->state->bytes);
+    CHECK(s.weight >= 0 && state.base);
+    tensors_fetch(slot->state);
+    f->last = s.partition;
     for (uint32_t i = 0; i < f->state->n; i++) {
-        TRY(by_law(f, s, i, sum));
+        TRY(by_law(f, &s, i, sum));
         sum += mean_rows(f->state, &f->state->t[i]);
     }
     CHECK(sum == f->weight + f->weights);
     if (f->a->fold)
-        TRY(f->a->fold(f->x, f->view, s));
+        TRY(f->a->fold(f->x, f->view, &s));
     f->slots++;
     return ST_OK;
 }
@@ -277,26 +280,32 @@ void fold_fini(struct fold *f)
 
 /* ---- back ---- */
 
+/* A tensor becomes the view's of its name. */
+static void pull(struct tensors *state, uint32_t i, const struct tensor *v)
+{
+    const struct tensors host = tensors_host(state);
+    const struct tensor *t = &host.t[i];
+
+    CHECK(v && v->n == t->n); /* a view that lacks it needs a rebase() */
+    CHECK(t->d.dtype == DT_F32 || t->d.dtype == DT_F64);
+    for (uint64_t k = 0; t->d.dtype == DT_F32 && k < t->n; k++)
+        t->f32[k] = (float)tensor_element(v, k);
+    for (uint64_t k = 0; t->d.dtype == DT_F64 && k < t->n; k++)
+        t->f64[k] = tensor_element(v, k);
+    if (t->d.flags & T_SPARSE)
+        touch(state, i, 0, t->d.dim[0]);
+    if (tensor_on_device(state, i))
+        state->c->put(state->cs, state->t[i].p, t->p, t->bytes);
+}
+
 enum st view_rebase(const struct ctx *x, const struct algo *a, struct tensors *state,
                     const struct tensors *view)
 {
     TRY(halving_follow(x, a, state, view));
     if (a->rebase)
         return a->rebase(x, state, view);
-    for (uint32_t i = 0; i < state->n; i++) {
-        const struct tensor *t = &state->t[i];
-        const struct tensor *v = t->d.flags & T_PULL ? tensors_find(view, t->d.name) : NULL;
-
-        if (!(t->d.flags & T_PULL) || !t->n)
-            continue;
-        CHECK(v && v->n == t->n); /* a view that lacks it needs a rebase() */
-        CHECK(t->d.dtype == DT_F32 || t->d.dtype == DT_F64);
-        for (uint64_t k = 0; t->d.dtype == DT_F32 && k < t->n; k++)
-            t->f32[k] = (float)tensor_element(v, k);
-        for (uint64_t k = 0; t->d.dtype == DT_F64 && k < t->n; k++)
-            t->f64[k] = tensor_element(v, k);
-        if (t->d.flags & T_SPARSE)
-            touch(state, i, 0, t->d.dim[0]);
-    }
+    for (uint32_t i = 0; i < state->n; i++)
+        if (state->t[i].d.flags & T_PULL && state->t[i].n)
+            pull(state, i, tensors_find(view, state->t[i].d.name));
     return ST_OK;
 }

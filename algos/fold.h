@@ -19,8 +19,9 @@
  * gives the same bytes. Memory is the view and one slot; slots come in ascending partition order,
  * which is checked.
  *
- * Owner: the caller owns view and slots. Thread: one. Errors: after a failed fold_add the fold is
- * fit for fold_begin() or fold_fini(). */
+ * Owner: the caller owns view and slots. Memory: views, and x and its scratch, are of a back end
+ * whose memory is the host's; slots of any. Thread: one. Errors: after a failed fold_add the fold
+ * is fit for fold_begin() or fold_fini(). */
 #ifndef MILLRACE_FOLD_H
 #define MILLRACE_FOLD_H
 
@@ -53,8 +54,8 @@ MUST enum st fold_add(struct fold *f, const struct slot *s);
 MUST enum st fold_end(struct fold *f);
 void fold_fini(struct fold *f); /* safe on a zeroed struct */
 
-/* A pull: moves a class D state onto the view: by the algorithm's rebase(), else each T_PULL tensor
- * is overwritten by the view's of the same name. */
+/* A pull: moves a class D state, with the ctx that it is learned with, onto the view: by the
+ * algorithm's rebase(), else each T_PULL tensor is overwritten by the view's of the same name. */
 MUST enum st view_rebase(const struct ctx *x, const struct algo *a, struct tensors *state,
                          const struct tensors *view);
 

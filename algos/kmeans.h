@@ -69,6 +69,8 @@ enum {
     KW_STEP,  /* f32[K] squares of the steps */
     KW_U,     /* f32[max(K, CANDIDATES)] random numbers */
     KW_PICK,  /* u32[K] rows of warm chosen as centres */
+    KW_RID,   /* u64[1] counter of random numbers */
+    KW_WARM,  /* f32[W] weights of warm */
     HOST_F32, /* f32[max(B, K, 2 D)] */
     HOST_LOSS,  /* f32[B] squared distances */
     HOST_U32,   /* u32[max(B, K)] */

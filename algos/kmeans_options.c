@@ -134,6 +134,8 @@ static void declare_work(struct decl *d, const struct km *l)
         TENSOR(KW_STEP, "step", "squares of steps", DT_F32, 0, 0, k, 0),
         TENSOR(KW_U, "u", "random numbers", DT_F32, 0, 0, k > CANDIDATES ? k : CANDIDATES, 0),
         TENSOR(KW_PICK, "pick", "rows chosen as centres", DT_U32, 0, 0, k, 0),
+        TENSOR(KW_RID, "rid", "counter of random numbers", DT_U64, 0, 0, 1, 0),
+        TENSOR(KW_WARM, "warm", "weights of rows kept", DT_F32, 0, 0, l->w, 0),
         TENSOR(HOST_F32, "host.f32", "floats", DT_F32, 0, T_HOST, wide > 2 * dim ? wide : 2 * dim,
                0),
         TENSOR(HOST_LOSS, "host.loss", "squared distances", DT_F32, 0, T_HOST, b, 0),

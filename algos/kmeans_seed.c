@@ -18,7 +18,8 @@ void km_random(const struct ctx *x, uint32_t purpose, uint64_t at, uint32_t n, f
     float *u = x->work->t[KW_U].f32;
 
     CHECK(n <= x->work->t[KW_U].n);
-    x->c->fill(x->cs, FILL_U01, key, &at, mat(u, 1, n, n));
+    x->c->put(x->cs, x->work->t[KW_RID].p, &at, sizeof at);
+    x->c->fill(x->cs, FILL_U01, key, x->work->t[KW_RID].u64, mat(u, 1, n, n));
     x->c->get(x->cs, out, u, n * sizeof *out);
 }
 
@@ -46,6 +47,15 @@ static struct mat warm_rows(const struct km *l, const struct tensors *s, uint64_
     return mat(s->t[KM_WARM].f32 + from * l->d, n < l->b ? (uint32_t)n : l->b, l->d, l->d);
 }
 
+/* The weights of the warm rows, for operations. */
+static const float *warm_weights(const struct ctx *x, const struct tensors *s)
+{
+    float *to = x->work->t[KW_WARM].f32;
+
+    x->c->put(x->cs, to, s->t[KM_WARM_WEIGHT].f32, s->t[KM_WARM_WEIGHT].bytes);
+    return to;
+}
+
 void km_warm_mean(const struct ctx *x, const struct tensors *s, float *shift)
 {
     const struct km l = km_of(x->shape, x->opts);
@@ -58,7 +68,7 @@ void km_warm_mean(const struct ctx *x, const struct tensors *s, float *shift)
         sum += (double)weight[i];
     CHECK(sum > 0);
     scale[0] = (float)(1.0 / sum);
-    x->c->colsum(x->cs, mat(s->t[KM_WARM].f32, n, l.d, l.d), weight, shift);
+    x->c->colsum(x->cs, mat(s->t[KM_WARM].f32, n, l.d, l.d), warm_weights(x, s), shift);
     km_ew(x, EW_axpby, 1, l.d, (struct arg[8]){{shift, l.d}, {s->t[KM_WARM].f32, l.d}}, scale);
 }
 
@@ -133,7 +143,7 @@ void km_seed(const struct ctx *x, const struct tensors *s, uint32_t partition, c
              struct centres k)
 {
     const struct km l = km_of(x->shape, x->opts);
-    const float *weight = s->t[KM_WARM_WEIGHT].f32;
+    const float *weight = s->t[KM_WARM_WEIGHT].f32, *weights = warm_weights(x, s);
     float *loss = x->work->t[KW_LOSS].f32, *host = x->work->t[HOST_F32].f32;
     double before = *k.sse;
 
@@ -152,7 +162,7 @@ void km_seed(const struct ctx *x, const struct tensors *s, uint32_t partition, c
             x->c->get(x->cs, host, loss, in.r * sizeof *host);
             for (uint32_t i = 0; i < in.r; i++)
                 sum += (double)weight[at + i] * (double)host[i];
-            km_sums_add(x, in, weight + at);
+            km_sums_add(x, in, weights + at);
         }
         km_move(x, k, sum);
     }

@@ -155,8 +155,8 @@ static void merge(const struct ctx *x, uint32_t i, uint32_t have, uint32_t of_ti
     struct tensor *t = x->work->t;
     uint32_t *at = t[HOST_AT].u32 + (size_t)i * wide, *next = t[HOST_NEXT].u32;
     float *val = t[HOST_VAL].f32 + (size_t)i * wide, *next_val = t[HOST_NEXT_VAL].f32;
-    const uint32_t *tile_at = t[KW_AT].u32 + (size_t)i * of_tile;
-    const float *tile_val = t[KW_VAL].f32 + (size_t)i * of_tile;
+    const uint32_t *tile_at = t[HOST_TILE_AT].u32 + (size_t)i * of_tile;
+    const float *tile_val = t[HOST_TILE_VAL].f32 + (size_t)i * of_tile;
     uint32_t a = 0, b = 0, n = have + of_tile < k ? have + of_tile : k;
 
     for (uint32_t q = 0; q < n; q++) {
@@ -187,6 +187,8 @@ static void nearest(const struct ctx *x, const struct knn *l, const struct tenso
                    mat(model->t[KNN_X].f32 + (size_t)from * l->m, n, l->m, l->m), 0.0f, dist);
         x->c->topk(x->cs, dist, model->t[KNN_NORM].f32 + from, of_tile, t[KW_AT].u32,
                    t[KW_VAL].f32);
+        x->c->get(x->cs, t[HOST_TILE_AT].p, t[KW_AT].p, (size_t)in.r * of_tile * sizeof(uint32_t));
+        x->c->get(x->cs, t[HOST_TILE_VAL].p, t[KW_VAL].p, (size_t)in.r * of_tile * sizeof(float));
         for (uint32_t i = 0; i < in.r; i++)
             merge(x, i, have, of_tile, from, k, l->wide);
         have = have + of_tile < k ? have + of_tile : k;

@@ -39,12 +39,14 @@ enum {
     KW_DIST,              /* f32[B, TILE] -2 x c */
     KW_AT,                /* u32[B, K_MAX + 1] nearest of a tile, */
     KW_VAL,               /* f32[B, K_MAX + 1] their |c|^2 - 2 x c */
-    HOST_AT,              /* u32[B, K_MAX + 1] nearest of all tiles so far, */
-    HOST_VAL,             /* f32[B, K_MAX + 1] the same of theirs */
-    HOST_NEXT,            /* u32[K_MAX + 1] one row of HOST_AT while it is merged */
-    HOST_NEXT_VAL,        /* f32[K_MAX + 1] */
-    HOST_VOTE,            /* u32[C] votes */
-    HOST_SUM,             /* f64[M] sums */
+    HOST_TILE_AT,         /* both in host memory */
+    HOST_TILE_VAL,
+    HOST_AT,       /* u32[B, K_MAX + 1] nearest of all tiles so far, */
+    HOST_VAL,      /* f32[B, K_MAX + 1] the same of theirs */
+    HOST_NEXT,     /* u32[K_MAX + 1] one row of HOST_AT while it is merged */
+    HOST_NEXT_VAL, /* f32[K_MAX + 1] */
+    HOST_VOTE,     /* u32[C] votes */
+    HOST_SUM,      /* f64[M] sums */
 };
 
 enum { K_MAX = 1024, TILE = 2048 };

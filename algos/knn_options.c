@@ -113,6 +113,8 @@ static void declare_work(struct decl *d, const struct knn *l)
         TENSOR(KW_DIST, "dist", "distances", DT_F32, 0, 0, b, tile),
         TENSOR(KW_AT, "at", "nearest of a tile", DT_U32, 0, 0, b, l->wide),
         TENSOR(KW_VAL, "val", "and their terms", DT_F32, 0, 0, b, l->wide),
+        TENSOR(HOST_TILE_AT, "host.tile.at", "the same", DT_U32, 0, T_HOST, b, l->wide),
+        TENSOR(HOST_TILE_VAL, "host.tile.val", "the same", DT_F32, 0, T_HOST, b, l->wide),
         TENSOR(HOST_AT, "host.at", "nearest", DT_U32, 0, T_HOST, b, l->wide),
         TENSOR(HOST_VAL, "host.val", "and their terms", DT_F32, 0, T_HOST, b, l->wide),
         TENSOR(HOST_NEXT, "host.next", "nearest of one row", DT_U32, 0, T_HOST, l->wide, 0),

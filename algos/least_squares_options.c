@@ -112,7 +112,7 @@ enum st least_squares_declare(struct decl *d, enum part p, const struct shape *s
                DT_F64, LAW_LOCAL, T_HOST, HEAD_N, 0)};
     const struct tdecl model[] = {
         TENSOR(LS_MODEL_W, "w", "coefficients by feature; the last one is the intercept", DT_F64, 0,
-               0, l.d + 1, 0),
+               T_HOST, l.d + 1, 0),
         TENSOR(LS_MODEL_SPREAD, "spread", "deviation of each feature", DT_F64, 0, 0, l.d, 0)};
     const struct tdecl out = TENSOR(0, "value", "prediction", DT_F32, 0, 0, 1, 0);
 

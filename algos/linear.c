@@ -164,8 +164,9 @@ static void learn_dense(const struct ctx *x, const struct lin *l, struct tensors
 }
 
 static void move_rows(const struct ctx *x, const struct lin *l, struct tensors *s, uint32_t id,
-                      uint32_t work, const struct feat *f, uint32_t n, bool back)
+                      uint32_t work, const struct rows *r, uint32_t n, bool back)
 {
+    const struct feat *f = &r->in[0];
     const struct tensor *t = &s->t[id];
     const struct lin one = {.z = 1, .z_all = 1}, *as = id == LIN_COUNT ? &one : l;
     uint32_t c = as->z;
@@ -181,7 +182,7 @@ static void move_rows(const struct ctx *x, const struct lin *l, struct tensors *
     }
     x->c->scatter(x->cs, some, f->uniq, all);
     for (uint32_t i = 0; i < n; i++)
-        linear_touch(as, s, id, f->uniq[i]);
+        linear_touch(as, s, id, r->host->in[0].uniq[i]);
     linear_touch(as, s, id, t->d.dim[0] - 1); /* the bias moves with every batch */
 }
 
@@ -195,10 +196,10 @@ static void count_columns(const struct ctx *x, const struct lin *l, struct tenso
     struct csr had = entries(f, f->local, r->train);
 
     had.val = NULL;
-    move_rows(x, l, s, LIN_COUNT, WORK_SEEN, f, n, false);
+    move_rows(x, l, s, LIN_COUNT, WORK_SEEN, r, n, false);
     x->c->csr_tmm(x->cs, had, mat((float *)r->weight, r->train, 1, 1), mat(more, n, 1, 1));
     linear_ew(x, EW_axpby, n, 1, (struct arg[8]){{seen, 1}, {more, 1}}, add);
-    move_rows(x, l, s, LIN_COUNT, WORK_SEEN, f, n, true);
+    move_rows(x, l, s, LIN_COUNT, WORK_SEEN, r, n, true);
     x->c->colsum(x->cs, mat((float *)r->weight, r->train, 1, 1), NULL, more);
     linear_ew(x, EW_axpby, 1, 1, (struct arg[8]){{s->t[LIN_COUNT].f32 + l->d, 1}, {more, 1}}, add);
 }
@@ -215,15 +216,15 @@ static uint32_t learn_sparse(const struct ctx *x, const struct lin *l, struct te
     CHECK(n < l->r && s->t[LIN_COUNT].n == l->d + 1ull);
     x->c->csr_tmm(x->cs, entries(f, f->local, r->train), mat(t[WORK_E].f32, r->train, l->z, l->z),
                   mat(g, n, l->z, l->z));
-    move_rows(x, l, s, LIN_N, WORK_TN, f, n, false);
-    move_rows(x, l, s, LIN_Z, WORK_TZ, f, n, false);
+    move_rows(x, l, s, LIN_N, WORK_TN, r, n, false);
+    move_rows(x, l, s, LIN_Z, WORK_TZ, r, n, false);
     step(x, l, s, r->decay,
          (struct block){
              .w = t[WORK_TW].f32, .n = t[WORK_TN].f32, .z = t[WORK_TZ].f32, .g = g, .rows = n});
     step_bias(x, l, s, r, g + (size_t)n * l->z);
-    move_rows(x, l, s, LIN_W, WORK_TW, f, n, true);
-    move_rows(x, l, s, LIN_N, WORK_TN, f, n, true);
-    move_rows(x, l, s, LIN_Z, WORK_TZ, f, n, true);
+    move_rows(x, l, s, LIN_W, WORK_TW, r, n, true);
+    move_rows(x, l, s, LIN_N, WORK_TN, r, n, true);
+    move_rows(x, l, s, LIN_Z, WORK_TZ, r, n, true);
     count_columns(x, l, s, r, n);
     return n;
 }
@@ -273,7 +274,7 @@ static void mend(const struct ctx *x, const struct lin *l, struct tensors *s, co
 
     if (finite(x, p, (uint64_t)rows * l->z) && finite(x, row_of(l, s, id, l->d), l->z))
         return;
-    if (!linear_restart(x, s, l->sparse ? r->in[0].uniq : NULL, rows, bad))
+    if (!linear_restart(x, s, l->sparse ? r->host->in[0].uniq : NULL, rows, bad))
         return;
     for (uint32_t m = 0; e && m < l->m; m++)
         if (bad[m])
@@ -319,7 +320,7 @@ static enum st linear_update(const struct ctx *x, struct tensors *s, const struc
     if (weight > 0 && l.standard)
         linear_standardize(x, s, r);
     if (l.sparse) {
-        move_rows(x, &l, s, LIN_W, WORK_TW, f, f->uniq_n, false);
+        move_rows(x, &l, s, LIN_W, WORK_TW, r, f->uniq_n, false);
         x->c->csr_mm(x->cs, entries(f, f->local, r->n),
                      mat(x->work->t[WORK_TW].f32, f->uniq_n, l.z, l.z), mat(z, r->n, l.z, l.z));
     } else {

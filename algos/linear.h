@@ -199,8 +199,8 @@ MUST enum st linear_stop(const struct ctx *x, struct tensors *s, const uint8_t *
  * nothing once the warm-up is over. */
 void linear_standardize(const struct ctx *x, struct tensors *s, const struct rows *r);
 
-/* Puts the packed models that hold a NaN or an infinity among the rows row[n] (NULL: 0 .. n - 1) or
- * in the bias back to their start, and says in bad[M] which. False, and nothing is changed: none
+/* Puts the packed models that hold a NaN or an infinity among the rows row[n] (NULL: 0 .. n - 1),
+ * or in the bias back to their start, and says in bad[M] which. False, and nothing is changed: none
  * does, or all do. */
 bool linear_restart(const struct ctx *x, struct tensors *s, const uint32_t *row, uint32_t n,
                     bool *bad);

@@ -4,9 +4,10 @@
  * knows where its bytes live.
  *
  * Shapes: row-major, `dim` gives the capacity and ends at the first 0. Addresses: tensor.p is
- * 64-byte aligned and lies in the memory of the compute back end, unless T_HOST; on CPU back ends
- * both are the same. Bytes on disk are the host layout, little-endian. Thread: a tensors block
- * belongs to one thread. */
+ * 64-byte aligned. Of states, scratch, and the models that score() is given it lies in the memory
+ * of the compute back end, unless T_HOST; on CPU back ends both are the same. Slots, views, and
+ * models elsewhere lie in host memory. Bytes on disk are the host layout, little-endian. Thread: a
+ * tensors block belongs to one thread. */
 #ifndef MILLRACE_TENSOR_H
 #define MILLRACE_TENSOR_H
 
@@ -68,12 +69,20 @@ struct tensor {
 
 enum { TENSORS_MAX = 64 };
 
+struct compute;
+
 struct tensors {
     struct tensor t[TENSORS_MAX];
     uint32_t n, chunk_shift; /* 18 = 256 KiB; tests use 6, so that every tensor crosses chunks */
-    uint8_t *base;           /* one zeroed block; padding stays zero */
+    /* one zeroed block in host memory; padding stays zero. What T_HOST tensors are; of the others,
+     * where the back end has memory of its own (c), the image that is saved, sent and folded: true
+     * after tensors_fetch() */
+    uint8_t *base;
     uint64_t bytes;          /* of the block; a multiple of 64 */
     uint64_t *dirty;         /* a bit per chunk, set by touch() */
+    const struct compute *c; /* NULL: all lies in base; else where `device` does */
+    void *cs;
+    uint8_t *device;
 };
 
 /* Marks rows [row, row + rows) of a T_SPARSE tensor as changed. */

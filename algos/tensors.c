@@ -1,5 +1,6 @@
 #include "algos/tensors.h"
 
+#include "algos/compute/compute.h"
 #include "config/base/bytes.h"
 
 #include <stdio.h>
@@ -283,14 +284,19 @@ static size_t dirty_words(const struct tensors *ts)
 
 enum st tensors_alloc(struct tensors *ts, const struct compute *c, void *cs, struct err *e)
 {
-    size_t bytes = ts->bytes ? ts->bytes : ALIGN;
+    size_t bytes = ts->bytes ? ts->bytes : ALIGN, device = tensors_device_bytes(ts);
     size_t words = dirty_words(ts);
     char size[24];
 
-    CHECK(!ts->base && !ts->dirty);
-    ts->base = c ? c->alloc(cs, bytes) : host_alloc(bytes);
+    CHECK(!ts->base && !ts->dirty && !ts->c);
+    if (c && !c->host_memory) {
+        ts->c = c;
+        ts->cs = cs;
+        ts->device = c->alloc(cs, device ? device : ALIGN);
+    }
+    ts->base = c && c->host_memory ? c->alloc(cs, bytes) : host_alloc(bytes);
     ts->dirty = calloc(words ? words : 1, sizeof *ts->dirty);
-    if (!ts->base || !ts->dirty) {
+    if (!ts->base || !ts->dirty || (ts->c && !ts->device)) {
         tensors_free(ts, c, cs);
         return fail(e, ST_FATAL, "out of memory: no %s for %u tensors",
                     bytes_text(bytes, size, sizeof size), ts->n);
@@ -298,18 +304,23 @@ enum st tensors_alloc(struct tensors *ts, const struct compute *c, void *cs, str
     CHECK(((uintptr_t)ts->base & (ALIGN - 1)) == 0);
     for (uint32_t i = 0; i < ts->n; i++)
         ts->t[i].p = ts->base + ts->t[i].offset;
+    if (ts->c)
+        tensors_point(ts);
     return ST_OK;
 }
 
 void tensors_free(struct tensors *ts, const struct compute *c, void *cs)
 {
-    if (ts->base && c)
+    if (ts->device)
+        ts->c->free(ts->cs, ts->device);
+    if (ts->base && c && c->host_memory)
         c->free(cs, ts->base);
     else if (ts->base)
         host_free(ts->base);
     free(ts->dirty);
-    ts->base = NULL;
+    ts->base = ts->device = NULL;
     ts->dirty = NULL;
+    ts->c = NULL;
     for (uint32_t i = 0; i < ts->n; i++)
         ts->t[i].p = NULL;
 }
@@ -319,31 +330,37 @@ void tensors_zero(struct tensors *ts)
     CHECK(ts->base && ts->dirty);
     memset(ts->base, 0, ts->bytes);
     memset(ts->dirty, 0xff, dirty_words(ts) * sizeof *ts->dirty);
+    tensors_send(ts);
 }
 
 void tensors_copy(struct tensors *to, const struct tensors *from)
 {
     CHECK(to->bytes == from->bytes && to->n == from->n && to->chunk_shift == from->chunk_shift);
     CHECK(to->base && from->base && to->base != from->base);
+    tensors_fetch(from);
     memcpy(to->base, from->base, to->bytes);
     memset(to->dirty, 0xff, dirty_words(to) * sizeof *to->dirty);
+    tensors_send(to);
 }
 
 void tensors_clear(struct tensors *ts, uint32_t i, uint64_t from)
 {
     const struct tensor *t = &ts->t[i];
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uint8_t *p = t->u8 + from, *end = t->u8 + t->bytes;
+    uint8_t *all = tensor_on_device(ts, i) ? ts->base + t->offset : t->u8;
+    uint8_t *p = all + from, *end = all + t->bytes;
     uint8_t *first = p + (page - ((uintptr_t)p & (page - 1))) % page;
     uint8_t *last = end - ((uintptr_t)end & (page - 1));
 
     CHECK(from <= t->bytes);
     if (first >= last || madvise(first, (size_t)(last - first), MADV_DONTNEED) != 0) {
         memset(p, 0, (size_t)(end - p));
-        return;
+    } else {
+        memset(p, 0, (size_t)(first - p));
+        memset(last, 0, (size_t)(end - last));
     }
-    memset(p, 0, (size_t)(first - p));
-    memset(last, 0, (size_t)(end - last));
+    if (tensor_on_device(ts, i))
+        ts->c->put(ts->cs, t->u8 + from, p, (size_t)(end - p));
 }
 
 double tensor_element(const struct tensor *t, uint64_t i)
@@ -425,7 +442,7 @@ static bool finite64(const uint64_t *p, size_t n)
 
 static enum st refuse_value(const struct tensor *t, uint64_t i, struct err *e)
 {
-    double v = t->d.dtype == DT_F32 ? (double)t->f32[i] : t->f64[i];
+    double v = tensor_element(t, i);
     uint64_t width = t->row_bytes / dtype_size(t->d.dtype);
 
     return fail(e, ST_FATAL,
@@ -438,20 +455,21 @@ static enum st refuse_value(const struct tensor *t, uint64_t i, struct err *e)
 static enum st check_finite(const struct tensors *ts, uint64_t from, uint64_t to, struct err *e)
 {
     for (uint32_t k = 0; k < ts->n; k++) {
-        const struct tensor *t = &ts->t[k];
-        uint64_t lo = t->offset > from ? t->offset : from, size = dtype_size(t->d.dtype);
-        uint64_t hi = t->offset + t->bytes < to ? t->offset + t->bytes : to;
+        struct tensor t = ts->t[k]; /* as it lies in the block */
+        uint64_t lo = t.offset > from ? t.offset : from, size = dtype_size(t.d.dtype);
+        uint64_t hi = t.offset + t.bytes < to ? t.offset + t.bytes : to;
         const uint8_t *p = ts->base + lo;
 
-        if (lo >= hi || (t->d.dtype != DT_F32 && t->d.dtype != DT_F64))
+        if (lo >= hi || (t.d.dtype != DT_F32 && t.d.dtype != DT_F64))
             continue;
         if (size == 4 ? finite32((const uint32_t *)(const void *)p, (hi - lo) / 4)
                       : finite64((const uint64_t *)(const void *)p, (hi - lo) / 8))
             continue;
-        for (uint64_t i = (lo - t->offset) / size;; i++) {
-            CHECK(i < t->n);
-            if (size == 4 ? !finite32(t->u32 + i, 1) : !finite64(t->u64 + i, 1))
-                return refuse_value(t, i, e);
+        t.p = ts->base + t.offset;
+        for (uint64_t i = (lo - t.offset) / size;; i++) {
+            CHECK(i < t.n);
+            if (size == 4 ? !finite32(t.u32 + i, 1) : !finite64(t.u64 + i, 1))
+                return refuse_value(&t, i, e);
         }
     }
     return ST_OK;
@@ -459,6 +477,7 @@ static enum st check_finite(const struct tensors *ts, uint64_t from, uint64_t to
 
 enum st tensors_finite(const struct tensors *ts, struct err *e)
 {
+    tensors_fetch(ts);
     return check_finite(ts, 0, ts->bytes, e);
 }
 
@@ -478,6 +497,7 @@ enum st tensors_scan(struct tensors *ts, uint64_t *hash, uint64_t *changed, stru
     uint32_t chunks = tensors_chunks(ts);
 
     CHECK(ts->base && ts->dirty && hash && changed);
+    tensors_fetch(ts);
     mark_dense(ts);
     for (uint32_t w = 0; w < (chunks + 63) / 64; w++) {
         for (uint64_t marks = ts->dirty[w]; marks; marks &= marks - 1) {
@@ -512,9 +532,11 @@ static enum st counts(const struct tensor *t, struct err *e)
     return ST_OK;
 }
 
-enum st tensors_intact(const struct tensors *ts, const struct algo *a, const struct ctx *x)
+enum st tensors_intact(const struct tensors *read, const struct algo *a, const struct ctx *x)
 {
-    if (tensors_finite(ts, x->err) != ST_OK)
+    const struct tensors host = tensors_host(read), *ts = &host;
+
+    if (check_finite(ts, 0, ts->bytes, x->err) != ST_OK)
         return ST_CORRUPT; /* with its text */
     for (uint32_t i = 0; i < ts->n; i++) {
         const struct tdecl *d = &ts->t[i].d;

@@ -31,7 +31,8 @@ MUST enum st tensors_declare(struct tensors *ts, const struct algo *a, enum part
 MUST enum st tensors_layout(struct tensors *ts, const struct tdecl *d, uint32_t n,
                             uint32_t chunk_shift, uint64_t bytes_max, struct err *e);
 
-/* Zeroed block and dirty bits, from back end c (NULL: plain host memory). Start only. */
+/* Zeroed block and dirty bits, from back end c (NULL: plain host memory), whose memory has all but
+ * T_HOST tensors, as long as ts is not freed. Start only. */
 MUST enum st tensors_alloc(struct tensors *ts, const struct compute *c, void *cs, struct err *e);
 /* Back to what declare left; safe on a zeroed struct and after a failed alloc. c as for alloc. */
 void tensors_free(struct tensors *ts, const struct compute *c, void *cs);
@@ -42,6 +43,23 @@ void tensors_zero(struct tensors *ts);
 void tensors_clear(struct tensors *ts, uint32_t i, uint64_t from);
 /* The bytes of a block of the same layout; all chunks are marked. */
 void tensors_copy(struct tensors *to, const struct tensors *from);
+
+/* The same tensors with the same bytes, in the memory of c. On an error too, tensors_free(). */
+MUST enum st tensors_clone(struct tensors *to, const struct tensors *from, const struct compute *c,
+                           void *cs, struct err *e);
+
+/* tensors_device.c: where the back end has memory of its own; else these do nothing. The image in
+ * the block becomes what the tensors are (of T_SPARSE ones the marked chunks: the others are), and
+ * the tensors what the image is. scan, copy, zero and clear see to it themselves; who writes into
+ * the block sends it. */
+void tensors_fetch(const struct tensors *ts);
+void tensors_send(struct tensors *ts);
+/* The same tensors at their places in the block, borrowed: to read, once fetched, and to write
+ * before they are sent. */
+struct tensors tensors_host(const struct tensors *ts);
+bool tensor_on_device(const struct tensors *ts, uint32_t i);
+uint64_t tensors_device_bytes(const struct tensors *ts); /* that tensors_alloc() would take */
+void tensors_point(struct tensors *ts);                  /* of tensors_alloc() */
 
 const struct tensor *tensors_find(const struct tensors *ts, const char *name); /* or NULL */
 double tensor_element(const struct tensor *t, uint64_t i);                     /* as a number */
@@ -63,9 +81,10 @@ MUST enum st tensors_scan(struct tensors *ts, uint64_t *hash, uint64_t *changed,
 /* No NaN and no infinity anywhere? ST_FATAL as above. */
 MUST enum st tensors_finite(const struct tensors *ts, struct err *e);
 
-/* Can algorithm a go on from this state, which was read back? ST_CORRUPT says why not: not finite,
- * a live count beyond its tensor, a mean's count below 0, or what a->intact() found. */
-MUST enum st tensors_intact(const struct tensors *ts, const struct algo *a, const struct ctx *x);
+/* Can algorithm a go on from this state, whose bytes were read back into the block? ST_CORRUPT says
+ * why not: not finite, a live count beyond its tensor, a mean's count below 0, or what a->intact()
+ * found. */
+MUST enum st tensors_intact(const struct tensors *read, const struct algo *a, const struct ctx *x);
 
 /* Same names, dtypes, dims and laws in the same order? ST_BAD_CONFIG names the first difference. */
 MUST enum st tensors_same(const struct tensors *a, const struct tensors *b, struct err *e);

@@ -1,5 +1,6 @@
 /* The laws of algorithms over everything registered, on every back end; and the proof that they
  * catch what they are for. One law on one subject is one test, so its name says what broke. */
+#include "tests/conform/support_far.h"
 #include "tests/conform/support_laws.h"
 #include "tests/conform/support_toy.h"
 
@@ -392,7 +393,7 @@ static void tables_with_something_missing_are_refused(void **state)
 
 int main(void)
 {
-    size_t most = 2 + MUTANTS + (size_t)SUBJECTS * compute_count * laws_count, n = 0, k = 0;
+    size_t most = 2 + MUTANTS + (size_t)SUBJECTS * (compute_count + 1) * laws_count, n = 0, k = 0;
     struct CMUnitTest *tests = calloc(most, sizeof *tests);
     struct trial *trials = calloc(most, sizeof *trials);
     int failed;
@@ -406,12 +407,14 @@ int main(void)
         tests[n++] = (struct CMUnitTest){mutants[i].fault[0], mutant_is_caught, NULL, NULL,
                                          (void *)(uintptr_t)&mutants[i]};
     for (int i = 0; i < SUBJECTS; i++)
-        for (uint32_t c = 0; c < compute_count; c++)
+        for (uint32_t c = 0; c <= compute_count; c++)
             for (uint32_t w = 0; w < laws_count; w++, k++) {
                 struct trial *t = &trials[k];
 
                 t->s = subjects[i];
-                t->s.c = compute_list[c];
+                t->s.c = c < compute_count ? compute_list[c] : &compute_far;
+                if (!t->s.c->host_memory && t->s.a->flags & ALGO_HOST)
+                    continue;
                 t->law = &laws[w];
                 snprintf(t->name, sizeof t->name, "%s on %s: %s", t->s.name, t->s.c->name,
                          t->law->name);

@@ -45,7 +45,31 @@ static enum st open_compute(struct lab *l, struct err *why)
                         .work = &l->plain,
                         .seed = 42,
                         .err = &l->e};
-    return ST_OK;
+    l->host = l->x;
+    if (!lab_is_far(l))
+        return ST_OK;
+    l->host.c = &compute_openblas;
+    l->host.cs = NULL;
+    l->host.work = &l->host_work;
+    return l->host.c->open(NULL, why);
+}
+
+/* What a job on such a back end has besides. */
+static enum st open_far(struct lab *l, struct err *why)
+{
+    const struct handover_shape s = {.rows = LAB_ROWS,
+                                     .ld = (l->s->d + 15u) & ~15u,
+                                     .nnz = l->sh.nnz[0],
+                                     .uniq = l->sh.nnz[0],
+                                     .ny = l->sh.ny,
+                                     .keyed = true,
+                                     .timed = true};
+
+    if (!lab_is_far(l))
+        return ST_OK;
+    l->host_work = l->plain;
+    TRY(tensors_alloc(&l->host_work, NULL, NULL, why));
+    return handover_init(&l->handover, l->x.c, l->self, &s, &l->sh, why);
 }
 
 static void open_watched(struct lab *l)
@@ -98,6 +122,7 @@ enum st lab_open(struct lab *l, const struct subject *s, struct err *why)
                     l->sh.models);
     TRY(tensors_declare(&l->plain, l->a, PART_WORK, &l->sh, l->opts, NULL, NULL, 0, LAB_SHIFT,
                         1 << 30, why));
+    TRY(open_far(l, why));
     TRY(tensors_alloc(&l->plain, s->c, l->self, why));
     l->extras = metrics_decls(l->extra, 0, l->a, &l->sh);
     plan.folds = l->sh.folds;
@@ -109,6 +134,8 @@ enum st lab_open(struct lab *l, const struct subject *s, struct err *why)
 void lab_close(struct lab *l)
 {
     if (l->self && l->x.c) {
+        handover_fini(&l->handover);
+        tensors_free(&l->host_work, NULL, NULL);
         tensors_free(&l->plain, l->x.c, l->self);
         l->x.c->close(l->self);
     }
@@ -130,10 +157,20 @@ static enum st declare_state(struct lab *l, struct tensors *state)
                            LAB_SHIFT, 1 << 30, &l->e);
 }
 
+static void fill(struct tensors *ts, uint8_t byte)
+{
+    const struct tensors host = tensors_host(ts);
+
+    for (uint32_t i = 0; i < host.n; i++)
+        memset(host.t[i].p, byte, host.t[i].bytes);
+    tensors_send(ts);
+}
+
 void lab_scratch(struct lab *l, uint8_t byte)
 {
-    for (uint32_t i = 0; i < l->x.work->n; i++)
-        memset(l->x.work->t[i].p, byte, l->x.work->t[i].bytes);
+    fill(l->x.work, byte);
+    if (lab_is_far(l))
+        fill(&l->host_work, byte);
 }
 
 enum st lab_state(struct lab *l, struct tensors *state)
@@ -151,6 +188,8 @@ void lab_drop(struct lab *l, struct tensors *state)
 
 enum st lab_guarded_state(struct lab *l, struct tensors *state, struct region *g)
 {
+    if (lab_is_far(l))
+        return lab_state(l, state);
     TRY(declare_state(l, state));
     state->dirty = calloc(tensors_chunks(state) / 64 + 1, sizeof *state->dirty);
     CHECK(state->dirty);
@@ -173,7 +212,7 @@ static enum st marked(const struct region *g, const void *p, size_t bytes, const
 
 enum st lab_guarded_check(const struct tensors *state, const struct region *g, struct err *why)
 {
-    for (uint32_t i = 0; i < state->n; i++)
+    for (uint32_t i = 0; !state->c && i < state->n; i++)
         TRY(marked(&g[i], state->t[i].p, state->t[i].bytes, state->t[i].d.name, why));
     return ST_OK;
 }
@@ -182,6 +221,8 @@ void lab_guarded_drop(struct tensors *state, struct region *g)
 {
     for (uint32_t i = 0; i < TENSORS_MAX; i++)
         region_close(&g[i]);
+    if (state->c)
+        tensors_free(state, state->c, state->cs);
     free(state->dirty);
     memset(state, 0, sizeof *state);
 }
@@ -221,7 +262,7 @@ static enum st watched(struct lab *l, struct tensors *state, struct eval *e, str
 /* Work and eval as update() finds them. */
 static void prepare(struct lab *l, size_t z, size_t loss, struct how h)
 {
-    l->x.work = h.watch ? &l->watched_work : &l->plain;
+    l->x.work = h.watch && !lab_is_far(l) ? &l->watched_work : &l->plain;
     lab_scratch(l, h.scratch);
     l->eval.z = region_end(&l->eval_z, z, 64);
     l->eval.loss = region_end(&l->eval_loss, loss, 64);
@@ -239,6 +280,37 @@ static enum st check_marks(struct lab *l, size_t z, size_t loss, struct err *why
     return lab_guarded_check(&l->watched_work, l->work_guard, why);
 }
 
+/* The same by way of the device. */
+static enum st far_update(struct lab *l, struct tensors *state, struct how h)
+{
+    struct lane *at = handover_put(&l->handover, &l->rows.r);
+    const size_t z = (size_t)at->rows.n * l->sh.zcols * sizeof(float);
+    const size_t loss = (size_t)at->rows.n * l->sh.models * sizeof(float);
+    const struct lane *done;
+
+    l->x.c->put(l->self, at->eval.z, l->eval.z, z);
+    l->x.c->put(l->self, at->eval.loss, l->eval.loss, loss);
+    TRY(l->a->update(&l->x, state, &at->rows, h.eval ? &at->eval : NULL));
+    CHECK(!handover_learned(&l->handover));
+    TRY(handover_drain(&l->handover, &done));
+    memcpy(l->eval.z, done->came.z, l->sh.out == OUT_LOSS_ONLY ? 0 : z);
+    memcpy(l->eval.loss, done->came.loss, loss);
+    return ST_OK;
+}
+
+enum st lab_score(struct lab *l, const struct tensors *model, float *out)
+{
+    struct tensors there;
+    enum st st;
+
+    if (!lab_is_far(l))
+        return l->a->score(&l->x, model, &l->rows.r, out);
+    TRY(tensors_clone(&there, model, l->x.c, l->self, &l->e));
+    st = l->a->score(&l->x, &there, &handover_put(&l->handover, &l->rows.r)->rows, out);
+    tensors_free(&there, l->x.c, l->self);
+    return st;
+}
+
 enum st lab_update(struct lab *l, struct tensors *state, struct how h, struct err *why)
 {
     const struct rows *r = &l->rows.r;
@@ -250,7 +322,9 @@ enum st lab_update(struct lab *l, struct tensors *state, struct how h, struct er
 
     prepare(l, z, loss, h);
     before = lab_allocations;
-    st = h.watch ? watched(l, state, e, why) : l->a->update(&l->x, state, r, e);
+    st = lab_is_far(l) ? far_update(l, state, h)
+         : h.watch     ? watched(l, state, e, why)
+                       : l->a->update(&l->x, state, r, e);
     l->x.work = &l->plain;
     if (l->e.text[0])
         return fail(why, ST_FATAL, "update() refused: %.400s", l->e.text);
@@ -276,9 +350,13 @@ enum st lab_run(struct lab *l, struct tensors *state, uint32_t partition, uint64
 enum st lab_same(const struct tensors *a, const struct tensors *b, const char *what,
                  struct err *why)
 {
+    const struct tensors ha = tensors_host(a), hb = tensors_host(b);
+
     CHECK(a->n == b->n);
+    tensors_fetch(a);
+    tensors_fetch(b);
     for (uint32_t i = 0; i < a->n; i++) {
-        const struct tensor *x = &a->t[i], *y = &b->t[i];
+        const struct tensor *x = &ha.t[i], *y = &hb.t[i];
         const uint8_t *p = x->p, *q = y->p;
         uint64_t at = 0;
 
@@ -350,5 +428,6 @@ enum st image_load(struct image *m, struct lab *l, struct tensors *ts, struct er
     lab_drop(l, ts);
     TRY(tensors_alloc(ts, l->x.c, l->self, why));
     memcpy(ts->base, m->bytes, ts->bytes);
+    tensors_send(ts);
     return ST_OK;
 }

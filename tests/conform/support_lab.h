@@ -7,6 +7,7 @@
 #ifndef MILLRACE_SUPPORT_LAB_H
 #define MILLRACE_SUPPORT_LAB_H
 
+#include "algos/handover.h"
 #include "algos/metrics.h"
 #include "algos/tensors.h"
 #include "tests/conform/support_rows.h"
@@ -32,9 +33,11 @@ struct lab {
     const struct algo *a;
     struct err e;
     struct shape sh;
-    struct ctx x;
+    struct ctx x, host; /* host: with a back end and scratch in host memory, where views are made */
     void *opts, *derive_opts, *self;
     struct tensors plain, watched_work; /* scratch: of the back end; at guard pages */
+    struct tensors host_work;           /* where the back end has memory of its own: of host */
+    struct handover handover;           /* and the way there */
     struct tdecl extra[METRIC_DECLS];
     uint32_t extras;
     struct region eval_z, eval_loss, work_guard[TENSORS_MAX];
@@ -51,14 +54,24 @@ void lab_close(struct lab *l);
 MUST enum st lab_state(struct lab *l, struct tensors *state);
 void lab_drop(struct lab *l, struct tensors *state);
 
+/* The memory of the back end is not the host's: nothing there can be watched. */
+static inline bool lab_is_far(const struct lab *l)
+{
+    return !l->s->c->host_memory;
+}
+
 /* A state whose every tensor lies before a guard page (g[TENSORS_MAX]); `base` is unused, so only
- * what goes through tensor.p works on it. Zeroed, then init. */
+ * what goes through tensor.p works on it. Zeroed, then init. Far: a
+ * state as any other. */
 MUST enum st lab_guarded_state(struct lab *l, struct tensors *state, struct region *g);
 /* Was anything written between a tensor's end and its guard page (alignment leaves up to 63
  * bytes)? */
 MUST enum st lab_guarded_check(const struct tensors *state, const struct region *g,
                                struct err *why);
 void lab_guarded_drop(struct tensors *state, struct region *g);
+
+/* score() of the lab's rows with a model that lies in host memory. */
+MUST enum st lab_score(struct lab *l, const struct tensors *model, float *out);
 
 struct how {         /* of an update */
     uint8_t scratch; /* bytes that work is full of at entry */

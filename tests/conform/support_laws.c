@@ -258,6 +258,36 @@ static enum st stays_finite(struct lab *l, struct err *why)
     return st;
 }
 
+/* ---- of back ends ---- */
+
+/* `far` does what openblas does, elsewhere. */
+static enum st far_is_openblas(struct lab *l, struct err *why)
+{
+    struct subject here = *l->s;
+    struct tensors a = {0}, b = {0};
+    struct lab h;
+    enum st st;
+
+    if (!lab_is_far(l))
+        return ST_AGAIN;
+    here.c = &compute_openblas;
+    st = lab_open(&h, &here, why);
+    if (st == ST_OK)
+        st = lab_own(l, lab_state(l, &a), why);
+    if (st == ST_OK)
+        st = lab_own(&h, lab_state(&h, &b), why);
+    if (st == ST_OK)
+        st = lab_run(l, &a, 0, 0, LAWS_BATCHES, measured, why);
+    if (st == ST_OK)
+        st = lab_run(&h, &b, 0, 0, LAWS_BATCHES, measured, why);
+    if (st == ST_OK)
+        st = lab_same(&a, &b, "learned on a device and in host memory", why);
+    lab_drop(l, &a);
+    lab_drop(&h, &b);
+    lab_close(&h);
+    return st;
+}
+
 /* ---- all ---- */
 
 const struct algo_law laws[] = {
@@ -277,6 +307,7 @@ const struct algo_law laws[] = {
     {"start is the model", law_start_is_the_model},
     {"sparse equals dense", law_sparse_is_dense},
     {"weight is repetition", law_weight_is_repetition},
+    {"far is openblas", far_is_openblas},
     {"any state is survived", law_any_state_is_survived},
 };
 const uint32_t laws_count = sizeof laws / sizeof *laws;

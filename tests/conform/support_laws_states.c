@@ -84,7 +84,7 @@ static void use(struct lab *l, struct tensors *state, struct tensors *view)
         if (lab_update(l, state, how, &e) != ST_OK)
             break;
     }
-    CHECK(fold_init(&f, l->a, &l->x, state, view) == ST_OK);
+    CHECK(fold_init(&f, l->a, &l->host, state, view) == ST_OK);
     fold_begin(&f);
     st = fold_add(&f, &(struct slot){state, 1, 0});
     if (st == ST_OK)
@@ -92,9 +92,9 @@ static void use(struct lab *l, struct tensors *state, struct tensors *view)
     if (st == ST_OK && l->a->rebase)
         st = view_rebase(&l->x, l->a, state, view);
     if (st == ST_OK)
-        st = derive_model(&l->x, l->a, view, l->derive_opts, &model, &m);
+        st = derive_model(&l->host, l->a, view, l->derive_opts, &model, &m);
     if (st == ST_OK)
-        st = l->a->score(&l->x, &model, &l->rows.r, out);
+        st = lab_score(l, &model, out);
     _exit(0);
 }
 
@@ -102,14 +102,16 @@ static void use(struct lab *l, struct tensors *state, struct tensors *view)
 static enum st try_one(struct lab *l, struct tensors *state, struct tensors *view, uint32_t n,
                        struct err *why)
 {
+    struct tensors host = tensors_host(state);
     struct dice d = {n * 0x9e3779b97f4a7c15u + 1};
     int status = 0;
     pid_t child;
 
-    change_some(&d, state);
+    change_some(&d, &host);
     l->e.text[0] = 0;
-    if (tensors_intact(state, l->a, &l->x) != ST_OK)
+    if (tensors_intact(state, l->a, &l->host) != ST_OK)
         return l->e.text[0] ? ST_OK : fail(why, ST_FATAL, "state %u is refused without a word", n);
+    tensors_send(state);
     fflush(NULL);
     child = fork();
     CHECK(child >= 0);
@@ -144,7 +146,7 @@ enum st law_any_state_is_survived(struct lab *l, struct err *why)
         if (i % (tries / 6 + 1) == 0) /* from an empty state to a full one */
             st = lab_run(l, &good, 0, i, (uint64_t)i + 5, how, why);
         tensors_copy(&bad, &good);
-        if (st == ST_OK && i == 0 && lab_own(l, tensors_intact(&bad, l->a, &l->x), why) != ST_OK)
+        if (st == ST_OK && i == 0 && lab_own(l, tensors_intact(&bad, l->a, &l->host), why) != ST_OK)
             st = ST_FATAL;
         if (st == ST_OK)
             st = try_one(l, &bad, &view, i, why);

@@ -20,8 +20,12 @@ static double element(const struct tensor *t, uint64_t i)
 enum st laws_near(const struct tensors *a, const struct tensors *b, double tol, const char *what,
                   struct err *why)
 {
+    const struct tensors ha = tensors_host(a), hb = tensors_host(b);
+
+    tensors_fetch(a);
+    tensors_fetch(b);
     for (uint32_t k = 0; k < a->n; k++) {
-        const struct tensor *x = &a->t[k], *y = &b->t[k];
+        const struct tensor *x = &ha.t[k], *y = &hb.t[k];
         double most = 0, diff = 0;
 
         if (*x->d.name == '@' || !x->n)
@@ -65,7 +69,7 @@ static enum st folded_open(struct folded *d, struct lab *l, struct err *why)
     for (int i = 0; i < 2; i++) {
         TRY(view_declare(view[i], l->a, d->slot, &l->sh, l->opts, 1 << 30, why));
         TRY(tensors_alloc(view[i], NULL, NULL, why));
-        TRY(lab_own(l, fold_init(fold[i], l->a, &l->x, d->slot, view[i]), why));
+        TRY(lab_own(l, fold_init(fold[i], l->a, &l->host, d->slot, view[i]), why));
     }
     return ST_OK;
 }
@@ -190,10 +194,11 @@ static enum st derives(struct folded *d, struct err *why)
 
     TRY(fold_some(d, &d->f, LAB_SLOTS, 0xaa, why));
     lab_scratch(d->l, 0xaa);
-    st = lab_own(d->l, derive_model(&d->l->x, d->l->a, &d->view, d->l->derive_opts, &a, &m), why);
+    st =
+        lab_own(d->l, derive_model(&d->l->host, d->l->a, &d->view, d->l->derive_opts, &a, &m), why);
     lab_scratch(d->l, 0x55);
     if (st == ST_OK)
-        st = lab_own(d->l, derive_model(&d->l->x, d->l->a, &d->view, d->l->derive_opts, &b, &n),
+        st = lab_own(d->l, derive_model(&d->l->host, d->l->a, &d->view, d->l->derive_opts, &b, &n),
                      why);
     if (st == ST_OK)
         st = lab_same(&a, &b, "derived twice", why);
@@ -274,7 +279,7 @@ static enum st score_all(struct lab *l, struct tensors *state, const struct tens
         memset(out, 0xff, (size_t)LAB_ROWS * width * sizeof *out); /* NaN */
         lab_scratch(l, 0x55);
         if (st == ST_OK)
-            st = lab_own(l, l->a->score(&l->x, model, &l->rows.r, out), why);
+            st = lab_own(l, lab_score(l, model, out), why);
         for (uint32_t m = from; st == ST_OK && comparable && m < to; m++)
             st = compare_scores(l, out, width, m, why);
     }
@@ -294,7 +299,7 @@ static enum st scores(struct folded *d, struct err *why)
     enum st st;
 
     TRY(fold_some(d, &d->f, 1, 0xaa, why));
-    st = lab_own(d->l, derive_model(&d->l->x, d->l->a, &d->view, d->l->derive_opts, &model, &m),
+    st = lab_own(d->l, derive_model(&d->l->host, d->l->a, &d->view, d->l->derive_opts, &model, &m),
                  why);
     if (st == ST_OK)
         st = score_all(d->l, &d->slot[0], &model, packed_of(&m), packed_of(&m) + 1,
@@ -341,7 +346,7 @@ static enum st counts_once(struct folded *d, const struct tensors *model, struct
     for (uint32_t p = 0; p < LAB_SLOTS; p++)
         TRY(start(d->l, model, p, 0xaa, &d->slot[p], why));
     TRY(fold_some(d, &d->f, LAB_SLOTS, 0xaa, why));
-    st = lab_own(d->l, derive_model(&d->l->x, d->l->a, &d->view, d->l->derive_opts, &again, &m),
+    st = lab_own(d->l, derive_model(&d->l->host, d->l->a, &d->view, d->l->derive_opts, &again, &m),
                  why);
     if (st == ST_OK)
         st = laws_near(model, &again, 1e-6, "a model made from a start", why);
@@ -369,7 +374,7 @@ static enum st starts(struct folded *d, struct err *why)
     enum st st;
 
     TRY(fold_some(d, &d->f, LAB_SLOTS, 0xaa, why));
-    st = lab_own(d->l, derive_model(&d->l->x, d->l->a, &d->view, d->l->derive_opts, &model, &m),
+    st = lab_own(d->l, derive_model(&d->l->host, d->l->a, &d->view, d->l->derive_opts, &model, &m),
                  why);
     if (st == ST_OK)
         st = starts_from(d, &model, why);
