@@ -235,7 +235,7 @@ enum st fold_add(struct fold *f, const struct slot *slot)
     CHECK((int64_t)s.partition > f->last);
     CHECK(state.n == f->state->n && state.bytes == f->state->bytes);
     CHECK(s.weight >= 0 && state.base);
-    tensors_fetch(slot->state);
+    TRY(tensors_fetch(slot->state, f->x->err));
     f->last = s.partition;
     for (uint32_t i = 0; i < f->state->n; i++) {
         TRY(by_law(f, &s, i, sum));

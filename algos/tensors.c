@@ -337,7 +337,7 @@ void tensors_copy(struct tensors *to, const struct tensors *from)
 {
     CHECK(to->bytes == from->bytes && to->n == from->n && to->chunk_shift == from->chunk_shift);
     CHECK(to->base && from->base && to->base != from->base);
-    tensors_fetch(from);
+    CHECK(!from->c);
     memcpy(to->base, from->base, to->bytes);
     memset(to->dirty, 0xff, dirty_words(to) * sizeof *to->dirty);
     tensors_send(to);
@@ -477,7 +477,6 @@ static enum st check_finite(const struct tensors *ts, uint64_t from, uint64_t to
 
 enum st tensors_finite(const struct tensors *ts, struct err *e)
 {
-    tensors_fetch(ts);
     return check_finite(ts, 0, ts->bytes, e);
 }
 
@@ -497,7 +496,6 @@ enum st tensors_scan(struct tensors *ts, uint64_t *hash, uint64_t *changed, stru
     uint32_t chunks = tensors_chunks(ts);
 
     CHECK(ts->base && ts->dirty && hash && changed);
-    tensors_fetch(ts);
     mark_dense(ts);
     for (uint32_t w = 0; w < (chunks + 63) / 64; w++) {
         for (uint64_t marks = ts->dirty[w]; marks; marks &= marks - 1) {

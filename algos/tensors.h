@@ -41,18 +41,18 @@ void tensors_zero(struct tensors *ts);
 /* Bytes [from, all) of tensor i to zero, where it lies in host memory: whole pages are given back
  * rather than written. Marks nothing. */
 void tensors_clear(struct tensors *ts, uint32_t i, uint64_t from);
-/* The bytes of a block of the same layout; all chunks are marked. */
+/* The bytes of a block in host memory of the same layout; all chunks are marked. */
 void tensors_copy(struct tensors *to, const struct tensors *from);
 
 /* The same tensors with the same bytes, in the memory of c. On an error too, tensors_free(). */
 MUST enum st tensors_clone(struct tensors *to, const struct tensors *from, const struct compute *c,
                            void *cs, struct err *e);
 
-/* tensors_device.c: where the back end has memory of its own; else these do nothing. The image in
- * the block becomes what the tensors are (of T_SPARSE ones the marked chunks: the others are), and
- * the tensors what the image is. scan, copy, zero and clear see to it themselves; who writes into
- * the block sends it. */
-void tensors_fetch(const struct tensors *ts);
+/* tensors_device.c: where the back end has memory of its own; else these do nothing. fetch: the
+ * image in the block becomes what the tensors are (of T_SPARSE ones the marked chunks: the others
+ * are); ST_FATAL: the device failed. send: the tensors become what the image is. zero, copy and
+ * clear send; who writes into the block otherwise has to. */
+MUST enum st tensors_fetch(const struct tensors *ts, struct err *e);
 void tensors_send(struct tensors *ts);
 /* The same tensors at their places in the block, borrowed: to read, once fetched, and to write
  * before they are sent. */
@@ -69,16 +69,17 @@ const char *dtype_name(enum dtype t); /* numpy-like: "f32", "u64" */
 uint32_t tensors_chunks(const struct tensors *ts);
 uint32_t tensors_chunk_bytes(const struct tensors *ts, uint32_t j); /* the last may be short */
 
-/* One pass over the block: sets the bit of each chunk whose bytes moved since `hash` was filled,
- * updates `hash`, clears the marks. Bits are only set: the caller clears them once it has kept the
- * chunks. Chunks that hold only T_SPARSE tensors are read only where touch()ed; the others always.
- * A hash of 0 stands for a chunk of zeros and for nothing else: so `hash` starts as zeros, a chunk
- * never written is not reported, and one that became zero again is, once. hash[chunks] and
- * changed[(chunks + 63) / 64] are the caller's. NaN or infinity in a changed chunk: ST_FATAL with
- * tensor and index; then neither the state nor hash and changed may be kept. */
+/* One pass over the block (fetch it first): sets the bit of each chunk whose bytes moved since
+ * `hash` was filled, updates `hash`, clears the marks. Bits are only set: the caller clears them
+ * once it has kept the chunks. Chunks that hold only T_SPARSE tensors are read only where
+ * touch()ed; the others always. A hash of 0 stands for a chunk of zeros and for nothing else: so
+ * `hash` starts as zeros, a chunk never written is not reported, and one that became zero again is,
+ * once. hash[chunks] and changed[(chunks + 63) / 64] are the caller's. NaN or infinity in a changed
+ * chunk: ST_FATAL with tensor and index; then neither the state nor hash and changed may be kept.
+ */
 MUST enum st tensors_scan(struct tensors *ts, uint64_t *hash, uint64_t *changed, struct err *e);
 
-/* No NaN and no infinity anywhere? ST_FATAL as above. */
+/* No NaN and no infinity anywhere in the block? ST_FATAL as above. */
 MUST enum st tensors_finite(const struct tensors *ts, struct err *e);
 
 /* Can algorithm a go on from this state, whose bytes were read back into the block? ST_CORRUPT says

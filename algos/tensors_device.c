@@ -59,7 +59,7 @@ static void fetch_marked(const struct tensors *ts, const struct tensor *t)
     fetch(ts, t, from, to);
 }
 
-void tensors_fetch(const struct tensors *ts)
+enum st tensors_fetch(const struct tensors *ts, struct err *e)
 {
     for (uint32_t i = 0; i < ts->n; i++) {
         const struct tensor *t = &ts->t[i];
@@ -71,6 +71,9 @@ void tensors_fetch(const struct tensors *ts)
         else
             fetch(ts, t, 0, t->bytes);
     }
+    if (!ts->c || ts->c->sync(ts->cs) == ST_OK)
+        return ST_OK;
+    return fail(e, ST_FATAL, "%s: the device failed; the last checkpoint stands", ts->c->name);
 }
 
 void tensors_send(struct tensors *ts)

@@ -449,6 +449,16 @@ static void beside(const char *file, char *path, size_t n, const char *scheme)
     snprintf(path, n, "%s%.*s/%s", scheme, (int)(slash - file), file, copy);
 }
 
+static void check_device(struct reader *r)
+{
+    const struct job *j = r->j;
+    const bool cuda = !strncmp(j->backend, "cuda", 4);
+
+    if (strcmp(j->device, "auto") && strcmp(j->backend, "auto") &&
+        cuda != !strcmp(j->device, "cuda"))
+        problem(r, 0, 0, "'backend' is not one of 'device': leave one of them out");
+}
+
 static void complete(struct reader *r)
 {
     struct job *j = r->j;
@@ -469,6 +479,7 @@ static void complete(struct reader *r)
     j->recreated_continue = r->words.recreated == 1;
     snprintf(j->device, sizeof j->device, "%s", job_device_words[r->words.device]);
     snprintf(j->backend, sizeof j->backend, "%s", job_backend_words[r->words.backend]);
+    check_device(r);
     if (strcmp(j->broker, "kafka") && strncmp(j->broker, "local:", 6))
         problem(r, 0, 0, "'broker' must be kafka or local:DIR");
     if (j->input.hash_bits && j->input.format != FORMAT_LIBSVM && !j->input.one_hots)

@@ -92,8 +92,8 @@ struct job {
     bool recreated_continue;  /* topic_recreated: fail | continue */
     char state_dir[4096];
     char topic_params[NAME_MAX_BYTES], topic_models[NAME_MAX_BYTES], topic_dead[NAME_MAX_BYTES];
-    char device[16];                 /* auto | cpu | cuda; in this build auto means cpu */
-    char backend[16];                /* compute back end: auto | openblas | ref */
+    char device[16];  /* auto | cpu | cuda */
+    char backend[16]; /* auto | openblas | ref | cuda | cuda-tf32 | cuda-bf16; see device.h */
     char start_from[NAME_MAX_BYTES]; /* as the file says; "": from nothing; else */
     char start_topic[NAME_MAX_BYTES];
     uint64_t start_version;

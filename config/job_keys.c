@@ -10,8 +10,9 @@ static const char *const formats[] = {"avro", "csv", "libsvm", NULL},
                          *const to_words[] = {"drop", "dead-letter", NULL},
                          *const gap_words[] = {"fail", "continue", NULL};
 
-const char *const job_device_words[] = {"auto", "cpu", NULL};
-const char *const job_backend_words[] = {"auto", "openblas", "ref", NULL};
+const char *const job_device_words[] = {"auto", "cpu", "cuda", NULL};
+const char *const job_backend_words[] = {"auto",      "openblas",  "ref", "cuda",
+                                         "cuda-tf32", "cuda-bf16", NULL};
 
 const struct opt job_keys[] = {
     {"job", OPT_STR, AT(name), NULL, 0, 0, NULL,
@@ -77,9 +78,15 @@ const struct opt job_keys[] = {
     {"bad_records.to", OPT_ENUM, offsetof(struct words, bad_to), 0, "dead-letter", 0, 0, to_words,
      "Where records go that cannot be decoded.", NULL},
     {"device", OPT_ENUM, offsetof(struct words, device), 0, "auto", 0, 0, job_device_words,
-     "Where the arithmetic runs.", NULL},
+     "Where the arithmetic runs; auto: the CPU, or a CUDA device that is found to learn more rows "
+     "a "
+     "second of this job's shape.",
+     NULL},
     {"backend", OPT_ENUM, offsetof(struct words, backend), 0, "auto", 0, 0, job_backend_words,
-     "Compute back end.", NULL},
+     "By which back end of that device; auto: openblas, or cuda. cuda-tf32 and cuda-bf16 give "
+     "digits "
+     "of products up for speed. One that is named decides the device, too.",
+     NULL},
     {"seed", OPT_U64, AT(seed), "1", 0, 0, NULL, "Of every random choice.", NULL},
     {"memory_max", OPT_BYTES, AT(memory_max), "0", 0, 0, NULL,
      "Bytes the process may take; 0: three quarters of the machine's.", NULL},

@@ -65,7 +65,7 @@ static enum st follower_open(struct worker *w)
         l->f[i].next = EARLIEST;
     }
     l->state = w->declared;
-    TRY(tensors_alloc(&l->state, w->compute, w->compute_self, w->err));
+    TRY(tensors_alloc(&l->state, w->host_compute, w->host_self, w->err));
     return w->br->consumer_open(l->consumer, w->b, &c, w->err);
 }
 
@@ -79,7 +79,7 @@ void follower_close(struct worker *w)
         forget(&l->f[i]);
     if (l->consumer)
         w->br->consumer_close(l->consumer);
-    tensors_free(&l->state, w->compute, w->compute_self);
+    tensors_free(&l->state, w->host_compute, w->host_self);
     free(l->consumer);
     free(l->rec);
     free(l->f);
@@ -271,5 +271,5 @@ enum st slot_state(struct worker *w, const struct manifest *m, const struct tens
 
     CHECK(m == &im->m && im->closed);
     *state = &w->follower->state;
-    return image_state(im, w->algo, &w->x, &w->follower->state);
+    return image_state(im, w->algo, &w->host, &w->follower->state);
 }

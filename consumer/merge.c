@@ -263,16 +263,16 @@ static enum st add_published(struct worker *w, uint32_t i, struct round round)
     if (st == ST_OK)
         st = slot_read_turns(&r, i, im, w->err);
     if (st == ST_OK)
-        st = tensors_alloc(&state, w->compute, w->compute_self, w->err);
+        st = tensors_alloc(&state, w->host_compute, w->host_self, w->err);
     for (uint32_t turn = 0; st == ST_OK && !found && turn < 2; turn++) {
         found = im[turn].closed && of_round(&im[turn].m, round);
         if (!found)
             continue;
-        st = image_state(&im[turn], w->algo, &w->x, &state);
+        st = image_state(&im[turn], w->algo, &w->host, &state);
         if (st == ST_OK)
             st = add(w, i, &state);
     }
-    tensors_free(&state, w->compute, w->compute_self);
+    tensors_free(&state, w->host_compute, w->host_self);
     slot_reader_close(&r);
     image_fini(&im[0]);
     image_fini(&im[1]);

@@ -187,6 +187,7 @@ enum st checkpoint(struct worker *w, bool to_publish)
         p->moved |= to_publish && p->unsent;
         if (!p->moved && !p->adopted)
             continue;
+        TRY(tensors_fetch(&p->state, w->err)); /* not the partition's fault */
         if (scan_partition(w, p) != ST_OK)
             TRY(stop_partition(w, p));
         TRY(save_partition(w, p, to_publish && w->iterative && w->job->staleness == 0));

@@ -56,7 +56,7 @@ static enum st take_local(void *arg, uint32_t j, const uint8_t *p, uint32_t byte
 static enum st upgrade(struct worker *w, struct partition *p, const struct image *im)
 {
     struct tdecl d[SLOT_TENSORS_MAX];
-    struct tensors old = {0};
+    struct tensors old = {0}, host = tensors_host(&p->state);
     enum st st;
 
     if (!w->algo->upgrade)
@@ -86,9 +86,9 @@ static enum st upgrade(struct worker *w, struct partition *p, const struct image
     st = tensors_alloc(&old, NULL, NULL, w->err);
     if (st == ST_OK) {
         memcpy(old.base, im->p, old.bytes);
-        st = w->algo->upgrade(&w->x, &old, im->m.state_version, &p->state);
+        st = w->algo->upgrade(&w->host, &old, im->m.state_version, &host);
         if (st == ST_OK)
-            st = tensors_intact(&p->state, w->algo, &w->x);
+            st = tensors_intact(&host, w->algo, &w->host);
     }
     tensors_free(&old, NULL, NULL);
     return st;
@@ -114,8 +114,10 @@ static enum st adopt(struct worker *w, struct partition *p, const struct image *
     uint32_t max = p->m.chunks_max;
 
     tensors_zero(&p->state); /* all dirty once */
-    TRY(im->m.state_version == w->algo->state_version ? image_state(im, w->algo, &w->x, &p->state)
-                                                      : upgrade(w, p, im));
+    TRY(im->m.state_version == w->algo->state_version
+            ? image_state(im, w->algo, &w->host, &p->state)
+            : upgrade(w, p, im));
+    tensors_send(&p->state);
     p->m = im->m;
     p->m.chunk = chunk;
     p->m.chunks_max = max;

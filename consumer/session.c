@@ -1,5 +1,6 @@
 #include "consumer/session.h"
 
+#include "consumer/device.h"
 #include "consumer/worker.h"
 
 #include <inttypes.h>
@@ -62,12 +63,8 @@ enum st session_algo(struct session *s, uint32_t slots)
     s->algo = algo_find(j->algo);
     CHECK(s->algo && s->algo->opts_bytes <= sizeof s->opts);
     memcpy(s->opts, j->opts, s->algo->opts_bytes);
-    s->compute = compute_find(strcmp(j->backend, "auto") ? j->backend : "openblas");
-    CHECK(s->compute);
-    s->compute_self = calloc(1, s->compute->self_bytes + 1);
-    if (!s->compute_self)
-        return fail(s->err, ST_FATAL, "no memory to start");
-    TRY(s->compute->open(s->compute_self, s->err));
+    s->compute = device_cpu(j);
+    TRY(compute_start(s->compute, &s->compute_self, s->err));
     shape_init(&s->shape, &s->decoded, j, slots);
     TRY(s->algo->check(&s->shape, s->opts, s->err));
     derive_options(&s->derives, s->algo, &s->shape);
@@ -101,13 +98,12 @@ void session_close(struct session *s)
     model_fini(&s->model);
     if (s->compute_self) {
         tensors_free(&s->work, s->compute, s->compute_self);
-        s->compute->close(s->compute_self);
+        compute_stop(s->compute, s->compute_self);
     }
     if (s->codec_self)
         s->codec->close(s->codec_self);
     if (s->b)
         s->br->close(s->b);
-    free(s->compute_self);
     free(s->codec_self);
     free(s->b);
 }

@@ -534,7 +534,7 @@ enum st snapshot(struct worker *w)
     model_describe(m, w->job, &w->x, w->algo, w->decoded, w->codec, w->codec_self);
     describe_ranges(w, m);
     m->version = w->version + 1;
-    st = model_derive(&w->x, w->algo, &w->view, derive_opts, m);
+    st = model_derive(&w->host, w->algo, &w->view, derive_opts, m);
     if (st == ST_AGAIN) { /* no weight in any row yet, say: the slots go without a model */
         log_line(LOG_INFO, "no snapshot yet", "reason=\"%s\"", w->err->text);
         st = ST_OK;

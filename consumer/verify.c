@@ -122,6 +122,7 @@ void verify_job(struct job *j, const struct model *m)
     j->bad_limit = 1; /* the job went on, whatever there was */
     j->bad_limit_count = 0;
     snprintf(j->backend, sizeof j->backend, "%s", m->backend);
+    snprintf(j->device, sizeof j->device, "auto"); /* where that is */
 }
 
 /* ---- the ends of a partition ---- */

@@ -6,6 +6,7 @@
 #include "config/base/bytes.h"
 #include "config/base/log.h"
 #include "consumer/deadletter.h"
+#include "consumer/device.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,16 +30,12 @@ static const uint64_t queue_bytes = 38u << 20, queue_bytes_partition = 512u << 1
 static enum st open_tables(struct worker *w)
 {
     const struct job *j = w->job;
-    const char *backend = strcmp(j->backend, "auto") ? j->backend : "openblas", *address;
+    const char *address;
 
     w->algo = algo_find(j->algo);
     CHECK(w->algo); /* the job file was checked */
     CHECK(w->algo->opts_bytes <= sizeof w->opts);
     memcpy(w->opts, j->opts, w->algo->opts_bytes);
-    w->compute = compute_find(backend);
-    if (!w->compute)
-        return fail(w->err, ST_BAD_CONFIG, "no compute back end '%s' in this build", backend);
-    w->compute_self = calloc(1, w->compute->self_bytes + 1);
     w->br = broker_find(j->broker, &address);
     if (!w->br)
         return fail(w->err, ST_BAD_CONFIG, "broker '%s': expected kafka or local:DIR", j->broker);
@@ -46,9 +43,8 @@ static enum st open_tables(struct worker *w)
     w->rec = calloc(POLL_RECORDS_MAX, sizeof *w->rec);
     w->chunk_record = malloc(CHUNK_HEAD + CHUNK_BYTES);
     w->decoded = calloc(1, sizeof *w->decoded);
-    if (!w->compute_self || !w->b || !w->rec || !w->chunk_record || !w->decoded)
+    if (!w->b || !w->rec || !w->chunk_record || !w->decoded)
         return fail(w->err, ST_FATAL, "no memory to start");
-    TRY(w->compute->open(w->compute_self, w->err));
     struct broker_conf c = {.address = address,
                             .props = &j->kafka,
                             .queue_bytes = queue_bytes,
@@ -255,13 +251,33 @@ static uint64_t in_heap(uint64_t bytes)
     return bytes < HEAP_LARGEST ? bytes : 0;
 }
 
+/* What a batch takes besides, in host memory, where the back end has memory of its own; says what
+ * it takes there. */
+static uint64_t ahead(const struct worker *w)
+{
+    const struct handover_shape s = device_batches(&w->decoded->shape, &w->shape);
+    const double mb = 1e6;
+
+    if (w->compute->host_memory)
+        return 0;
+    log_line(LOG_INFO, "memory of the device",
+             "backend=%s state_MB=%.1f work_MB=%.1f batches_MB=%.1f total_MB=%.1f",
+             w->compute->name, (double)tensors_device_bytes(&w->declared) / mb,
+             (double)tensors_device_bytes(&w->work) / mb,
+             (double)handover_device_bytes(&s, &w->shape) / mb,
+             (double)(w->partitions * tensors_device_bytes(&w->declared) +
+                      tensors_device_bytes(&w->work) + handover_device_bytes(&s, &w->shape)) /
+                 mb);
+    return w->work.bytes + handover_host_bytes(&s, &w->shape);
+}
+
 /* Start-up says what each part takes; the sum is the promise. Dead letters take memory only where
  * there are any, so they stand apart. */
 static enum st memory_plan(struct worker *w)
 {
     struct checkpoint_conf quiet = store_conf(w, "");
     uint64_t block = block_bytes(&w->decoded->shape), state = w->declared.bytes;
-    uint64_t batch = batch_bytes(&w->decoded->shape, &w->batch.conf) + w->work.bytes;
+    uint64_t batch = batch_bytes(&w->decoded->shape, &w->batch.conf) + w->work.bytes + ahead(w);
     uint64_t letters = (uint64_t)w->partitions * LETTERS_BYTES, store, saved, all;
     uint64_t broker = w->br->memory_bytes(w->b, w->queue_bytes);
     const double mb = 1e6;
@@ -292,6 +308,59 @@ static enum st memory_plan(struct worker *w)
     return ST_OK;
 }
 
+/* Chosen once: a topic that grows does not move the job. */
+static enum st open_compute(struct worker *w)
+{
+    const struct device_job d = {.algo = w->algo,
+                                 .opts = w->opts,
+                                 .shape = &w->shape,
+                                 .block = &w->decoded->shape,
+                                 .seed = w->job->seed,
+                                 .memory_max = w->memory_max};
+
+    if (w->compute_self)
+        return ST_OK;
+    TRY(device_open(w->job, &d, device_other(w->job, w->offered), &w->compute, &w->compute_self,
+                    w->err));
+    w->host_compute = w->compute;
+    if (w->compute->host_memory)
+        return ST_OK;
+    w->host_compute = device_cpu(w->job);
+    return compute_start(w->host_compute, &w->host_self, w->err);
+}
+
+/* Scratch, and what update() leaves behind. */
+static enum st open_work(struct worker *w)
+{
+    const struct shape *sh = &w->shape;
+    const struct handover_shape s = device_batches(&w->decoded->shape, sh);
+
+    w->host_work = w->work;
+    TRY(tensors_alloc(&w->work, w->compute, w->compute_self, w->err));
+    w->x = (struct ctx){.shape = sh,
+                        .opts = w->opts,
+                        .c = w->compute,
+                        .cs = w->compute_self,
+                        .work = &w->work,
+                        .seed = w->job->seed,
+                        .err = w->err};
+    w->host = w->x;
+    if (!w->compute->host_memory) {
+        w->host.c = w->host_compute;
+        w->host.cs = w->host_self;
+        w->host.work = &w->host_work;
+        TRY(tensors_alloc(&w->host_work, w->host.c, w->host.cs, w->err));
+        return handover_init(&w->handover, w->compute, w->compute_self, &s, sh, w->err);
+    }
+    w->eval.z = w->compute->alloc(w->compute_self,
+                                  (size_t)sh->batch_rows * (sh->zcols + 1) * sizeof(float));
+    w->eval.loss =
+        w->compute->alloc(w->compute_self, (size_t)sh->batch_rows * sh->models * sizeof(float));
+    if (!w->eval.z || !w->eval.loss)
+        return fail(w->err, ST_FATAL, "no memory for a batch's predictions");
+    return ST_OK;
+}
+
 static enum st open_memory(struct worker *w)
 {
     const struct shape *sh = &w->shape;
@@ -309,22 +378,9 @@ static enum st open_memory(struct worker *w)
                     "staleness 0 needs a bounded job, for a partition without new records would "
                     "hold up all others: give --until-end, or staleness: 1 or more, or async");
     TRY(memory_plan(w));
-    TRY(tensors_alloc(&w->work, w->compute, w->compute_self, w->err));
-    TRY(tensors_alloc(&w->view, w->compute, w->compute_self, w->err));
-    w->eval.z = w->compute->alloc(w->compute_self,
-                                  (size_t)sh->batch_rows * (sh->zcols + 1) * sizeof(float));
-    w->eval.loss =
-        w->compute->alloc(w->compute_self, (size_t)sh->batch_rows * sh->models * sizeof(float));
-    if (!w->eval.z || !w->eval.loss)
-        return fail(w->err, ST_FATAL, "no memory for a batch's predictions");
-    w->x = (struct ctx){.shape = sh,
-                        .opts = w->opts,
-                        .c = w->compute,
-                        .cs = w->compute_self,
-                        .work = &w->work,
-                        .seed = w->job->seed,
-                        .err = w->err};
-    return fold_init(&w->fold, w->algo, &w->x, &w->declared, &w->view);
+    TRY(open_work(w));
+    TRY(tensors_alloc(&w->view, w->host.c, w->host.cs, w->err));
+    return fold_init(&w->fold, w->algo, &w->host, &w->declared, &w->view);
 }
 
 static enum st open_store(struct worker *w)
@@ -369,6 +425,7 @@ static enum st open_producer(struct worker *w)
 static enum st open_sized(struct worker *w)
 {
     TRY(open_shape(w));
+    TRY(open_compute(w));
     return open_memory(w);
 }
 
@@ -389,8 +446,13 @@ static void close_sized(struct worker *w)
     fold_fini(&w->fold);
     batch_fini(&w->batch);
     if (w->compute_self) {
-        tensors_free(&w->view, w->compute, w->compute_self);
+        tensors_free(&w->view, w->host_compute, w->host_self);
+        if (!w->compute->host_memory)
+            tensors_free(&w->host_work, w->host_compute, w->host_self);
         tensors_free(&w->work, w->compute, w->compute_self);
+        handover_fini(&w->handover);
+    }
+    if (w->compute_self && w->compute->host_memory) {
         w->compute->free(w->compute_self, w->eval.z);
         w->compute->free(w->compute_self, w->eval.loss);
     }
@@ -465,8 +527,8 @@ void worker_close(struct worker *w)
     if (w->producer)
         w->br->producer_close(w->producer);
     close_sized(w);
-    if (w->compute_self)
-        w->compute->close(w->compute_self);
+    compute_stop(w->compute, w->compute_self);
+    compute_stop(w->host_compute, w->host_self);
     if (w->codec_self)
         w->codec->close(w->codec_self);
     if (w->b)
@@ -477,6 +539,5 @@ void worker_close(struct worker *w)
     free(w->codec_self);
     free(w->c);
     free(w->producer);
-    free(w->compute_self);
     free(w->b);
 }

@@ -16,6 +16,7 @@
 
 #include "algos/algo.h"
 #include "algos/fold.h"
+#include "algos/handover.h"
 #include "algos/metrics.h"
 #include "config/job.h"
 #include "consumer/batch.h"
@@ -95,13 +96,17 @@ struct worker {
     void *codec_self;
     struct decoded *decoded;
     const struct algo *algo;
-    const struct compute *compute;
+    const struct compute *offered; /* set before open: what `device: cuda` is; NULL: by its name */
+    const struct compute *compute; /* where the job is learned; not known before its shape */
     void *compute_self;
+    const struct compute *host_compute; /* where views and models are made; compute, or its like */
+    void *host_self;                    /* NULL: it is compute */
     struct shape shape;
     _Alignas(64) uint8_t opts[OPTS_BYTES_MAX];
-    struct ctx x;
-    struct tensors work;
+    struct ctx x, host; /* to learn with; for views and models */
+    struct tensors work, host_work;
     struct eval eval;
+    struct handover handover; /* instead of eval, where compute has memory of its own */
     struct batch batch;
     struct checkpoint *cp;
     uint64_t fingerprint;             /* of the job: all that shapes state bytes */

@@ -63,7 +63,7 @@ static enum st derive_again(struct verdict *v)
 
     TRY(model_derive_opts(v->m, w->algo, &w->shape, opts, w->err));
     TRY(merge(v->w));
-    return model_derive(&w->x, w->algo, &w->view, opts, v->again);
+    return model_derive(&w->host, w->algo, &w->view, opts, v->again);
 }
 
 /* What was read of each partition, against what the model says; false: not the same. */

@@ -353,8 +353,8 @@ enum st lab_same(const struct tensors *a, const struct tensors *b, const char *w
     const struct tensors ha = tensors_host(a), hb = tensors_host(b);
 
     CHECK(a->n == b->n);
-    tensors_fetch(a);
-    tensors_fetch(b);
+    TRY(tensors_fetch(a, why));
+    TRY(tensors_fetch(b, why));
     for (uint32_t i = 0; i < a->n; i++) {
         const struct tensor *x = &ha.t[i], *y = &hb.t[i];
         const uint8_t *p = x->p, *q = y->p;
@@ -370,6 +370,15 @@ enum st lab_same(const struct tensors *a, const struct tensors *b, const char *w
         return fail(why, ST_FATAL, "%s: tensor %s [row %llu] differs", what, x->d.name,
                     (unsigned long long)(at / x->row_bytes));
     }
+    return ST_OK;
+}
+
+enum st lab_copy(struct tensors *to, const struct tensors *from, struct err *why)
+{
+    const struct tensors host = tensors_host(from);
+
+    TRY(tensors_fetch(from, why));
+    tensors_copy(to, &host);
     return ST_OK;
 }
 
@@ -408,6 +417,7 @@ enum st image_save(struct image *m, struct tensors *ts, struct err *why)
 {
     uint64_t at = 0;
 
+    TRY(tensors_fetch(ts, why));
     TRY(tensors_scan(ts, m->hash, m->changed, why));
     for (uint32_t j = 0; j < tensors_chunks(ts); j++)
         if (m->changed[j >> 6] >> (j & 63) & 1)

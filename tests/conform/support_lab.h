@@ -90,6 +90,8 @@ MUST enum st lab_run(struct lab *l, struct tensors *state, uint32_t partition, u
 MUST enum st lab_same(const struct tensors *a, const struct tensors *b, const char *what,
                       struct err *why);
 
+MUST enum st lab_copy(struct tensors *to, const struct tensors *from, struct err *why);
+
 /* Fills scratch. */
 void lab_scratch(struct lab *l, uint8_t byte);
 /* Passes st on; its text, which a call with the lab's ctx has left there, goes to why. */

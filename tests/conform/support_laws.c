@@ -180,7 +180,7 @@ static void change_tail(struct lab *l)
 static enum st hold_out(struct lab *l, struct tensors *a, struct tensors *b, struct err *why)
 {
     TRY(lab_run(l, a, 0, 0, LAWS_WARM, plain, why));
-    tensors_copy(b, a);
+    TRY(lab_copy(b, a, why));
     rows_make_sized(&l->rows, 0, 50, LAB_ROWS, 0);
     TRY(lab_update(l, a, plain, why));
     TRY(lab_same(a, b, "a batch of held-out rows", why));
@@ -252,6 +252,8 @@ static enum st stays_finite(struct lab *l, struct err *why)
         if (st == ST_OK)
             st = check_eval(l, why);
     }
+    if (st == ST_OK)
+        st = tensors_fetch(&a, why);
     if (st == ST_OK)
         st = tensors_finite(&a, why);
     lab_drop(l, &a);

@@ -145,7 +145,8 @@ enum st law_any_state_is_survived(struct lab *l, struct err *why)
     for (uint32_t i = 0; st == ST_OK && i < tries; i++) {
         if (i % (tries / 6 + 1) == 0) /* from an empty state to a full one */
             st = lab_run(l, &good, 0, i, (uint64_t)i + 5, how, why);
-        tensors_copy(&bad, &good);
+        if (st == ST_OK)
+            st = lab_copy(&bad, &good, why);
         if (st == ST_OK && i == 0 && lab_own(l, tensors_intact(&bad, l->a, &l->host), why) != ST_OK)
             st = ST_FATAL;
         if (st == ST_OK)

@@ -22,8 +22,8 @@ enum st laws_near(const struct tensors *a, const struct tensors *b, double tol, 
 {
     const struct tensors ha = tensors_host(a), hb = tensors_host(b);
 
-    tensors_fetch(a);
-    tensors_fetch(b);
+    TRY(tensors_fetch(a, why));
+    TRY(tensors_fetch(b, why));
     for (uint32_t k = 0; k < a->n; k++) {
         const struct tensor *x = &ha.t[k], *y = &hb.t[k];
         double most = 0, diff = 0;
@@ -361,6 +361,7 @@ static enum st starts_from(struct folded *d, const struct tensors *model, struct
     TRY(start(l, model, 0, 0xaa, &d->slot[0], why));
     TRY(start(l, model, 0, 0x55, &d->slot[1], why));
     TRY(lab_same(&d->slot[0], &d->slot[1], "started twice", why));
+    TRY(tensors_fetch(&d->slot[0], why));
     TRY(tensors_finite(&d->slot[0], why));
     TRY(score_all(l, &d->slot[0], model, 0, l->sh.models, l->sh.out != OUT_NONE, why));
     return l->a->flags & ALGO_EXACT ? counts_once(d, model, why) : ST_OK;

@@ -259,6 +259,7 @@ void mill_train(struct mill_run *r)
     if (r->until)
         OK(where_parse(r->until, &w->until, &err));
     w->max_rows = r->max_rows;
+    w->offered = r->offered;
     r->st = worker_open(w, j, folder, &r->err);
     if (r->st == ST_OK) {
         hooked.r = r;

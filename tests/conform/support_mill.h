@@ -29,6 +29,7 @@ struct mill_run {              /* how a worker runs; all zero: once through the 
     uint64_t max_rows;
     uint32_t live;                    /* records that come into each partition with every poll */
     uint32_t poll_max;                /* records of one poll; 0: as many as there are */
+    const struct compute *offered;    /* what `device: cuda` is; NULL: by its name */
     uint32_t commits_fail;            /* so many commits of transactions fail at first, */
     enum st commit_st;                /* with this status */
     void (*opened)(struct worker *w); /* called before the loop; NULL: nothing */
