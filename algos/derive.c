@@ -304,12 +304,14 @@ static uint32_t extras(struct tdecl *d, const struct algo *a, const struct shape
         d[n++] = (struct tdecl){.name = "@threshold",
                                 .what = "a row is of class 1 where its margin is this or more",
                                 .dtype = DT_F32,
+                                .flags = T_HOST,
                                 .dim = {1}};
     if (o.calibrate)
         d[n++] = (struct tdecl){.name = "@calibration",
                                 .what = "probability of class 1 by bin of the margin, from -16 "
                                         "to 16",
                                 .dtype = DT_F32,
+                                .flags = T_HOST,
                                 .dim = {METRIC_BINS}};
     CHECK(n <= DERIVE_EXTRAS);
     return n;

@@ -44,10 +44,6 @@ void tensors_clear(struct tensors *ts, uint32_t i, uint64_t from);
 /* The bytes of a block in host memory of the same layout; all chunks are marked. */
 void tensors_copy(struct tensors *to, const struct tensors *from);
 
-/* The same tensors with the same bytes, in the memory of c. On an error too, tensors_free(). */
-MUST enum st tensors_clone(struct tensors *to, const struct tensors *from, const struct compute *c,
-                           void *cs, struct err *e);
-
 /* tensors_device.c: where the back end has memory of its own; else these do nothing. fetch: the
  * image in the block becomes what the tensors are (of T_SPARSE ones the marked chunks: the others
  * are); ST_FATAL: the device failed. send: the tensors become what the image is. zero, copy and

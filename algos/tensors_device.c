@@ -83,18 +83,6 @@ void tensors_send(struct tensors *ts)
             ts->c->put(ts->cs, ts->t[i].p, ts->base + ts->t[i].offset, ts->t[i].bytes);
 }
 
-enum st tensors_clone(struct tensors *to, const struct tensors *from, const struct compute *c,
-                      void *cs, struct err *e)
-{
-    *to = *from;
-    to->base = to->device = NULL;
-    to->dirty = NULL;
-    to->c = NULL;
-    TRY(tensors_alloc(to, c, cs, e));
-    tensors_copy(to, from);
-    return ST_OK;
-}
-
 struct tensors tensors_host(const struct tensors *ts)
 {
     struct tensors host = *ts;

@@ -80,7 +80,7 @@ const struct opt job_keys[] = {
     {"device", OPT_ENUM, offsetof(struct words, device), 0, "auto", 0, 0, job_device_words,
      "Where the arithmetic runs; auto: the CPU, or a CUDA device that is found to learn more rows "
      "a "
-     "second of this job's shape.",
+     "second of this job's shape (to score: the CPU).",
      NULL},
     {"backend", OPT_ENUM, offsetof(struct words, backend), 0, "auto", 0, 0, job_backend_words,
      "By which back end of that device; auto: openblas, or cuda. cuda-tf32 and cuda-bf16 give "

@@ -319,6 +319,17 @@ const struct job_algos *cli_algos(void)
     return &algos;
 }
 
+const struct texts *device_flag_set(const struct device_flag *f, const struct texts *set,
+                                    struct device_set *room)
+{
+    if (!*f->word || set->n == LIST_MAX)
+        return set;
+    room->set = *set;
+    snprintf(room->text, sizeof room->text, "device=%s", f->word);
+    room->set.v[room->set.n++] = room->text;
+    return &room->set;
+}
+
 struct job *cli_job(const char *file, const struct texts *set, const struct broker_flags *f,
                     int *code)
 {

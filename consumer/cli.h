@@ -111,6 +111,25 @@ struct broker_flags {
 MUST enum st input_apply(const struct texts *files, const struct broker_flags *f, bool keep,
                          struct job *j, struct err *e);
 
+/* Where the job's arithmetic runs: one more --set, which cli_job() is given instead. */
+struct device_flag {
+    char word[16];
+};
+#define DEVICE_FLAG(s, m)                                                                          \
+    {                                                                                              \
+        0, false, {"device", OPT_STR, offsetof(s, m.word),                                         \
+                   16,       "",      0,                                                           \
+                   0,        NULL,    "auto, cpu or cuda, instead of the job file's 'device'.",    \
+                   NULL},                                                                          \
+            NULL                                                                                   \
+    }
+struct device_set {
+    struct texts set;
+    char text[32];
+};
+const struct texts *device_flag_set(const struct device_flag *f, const struct texts *set,
+                                    struct device_set *room);
+
 /* Applies them over the job's broker and kafka properties. */
 MUST enum st broker_flags_apply(const struct broker_flags *f, struct job *j, struct err *e);
 

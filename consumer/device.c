@@ -60,15 +60,20 @@ void compute_stop(const struct compute *c, void *self)
 
 /* ---- decided ---- */
 
+enum st device_missing(struct err *e)
+{
+    return fail(
+        e, ST_BAD_CONFIG,
+        "this program has no back end for device cuda: build it with CUDA, or use device cpu");
+}
+
 enum st device_decide(const struct device_question *q, struct device_answer *a, struct err *e)
 {
     const bool both = q->cpu_rate > 0 && q->other_rate > 0;
 
     *a = (struct device_answer){.say = q->told};
     if (!q->other && q->told)
-        return fail(e, ST_BAD_CONFIG,
-                    "this program is built without a back end for device cuda: build it "
-                    "with CUDA, or train with device cpu");
+        return device_missing(e);
     if (!q->other) {
         snprintf(a->why, sizeof a->why, "the job says so");
         return ST_OK;

@@ -36,6 +36,8 @@ struct device_answer {
     bool say; /* worth a line: the job asked for it, or there was a choice */
     char why[200];
 };
+/* ST_BAD_CONFIG: this program has no back end for device cuda. */
+MUST enum st device_missing(struct err *e);
 /* ST_BAD_CONFIG: the job says the other, and it cannot be opened. */
 MUST enum st device_decide(const struct device_question *q, struct device_answer *a, struct err *e);
 

@@ -1,5 +1,6 @@
 #include "consumer/session.h"
 
+#include "config/base/log.h"
 #include "consumer/device.h"
 #include "consumer/worker.h"
 
@@ -93,8 +94,61 @@ enum st session_check_model(struct session *s)
     return model_check(&s->model, s->algo, &s->shape, s->opts, s->derive_opts, true, s->err);
 }
 
+enum st session_device(struct session *s)
+{
+    const struct compute *c = device_other(s->job, s->offered);
+    const struct handover_shape shape = device_batches(&s->decoded.shape, &s->shape);
+
+    if (!device_told(s->job))
+        return ST_OK;
+    if (s->algo->flags & ALGO_HOST) {
+        log_line(LOG_WARN, "scored on the CPU", "reason=\"%s is plain C\"", s->algo->name);
+        return ST_OK;
+    }
+    if (!c)
+        return device_missing(s->err);
+    s->there.c = c;
+    TRY(compute_start(c, &s->there.self, s->err));
+    s->there.work = s->work;
+    s->there.work.base = NULL;
+    s->there.work.dirty = NULL;
+    TRY(tensors_alloc(&s->there.work, c, s->there.self, s->err));
+    /* a file does not say which tensors plain code reads */
+    TRY(model_declare(&s->there.model, s->algo, &s->shape, s->opts, s->derive_opts,
+                      s->model.tensors.chunk_shift, s->err));
+    TRY(tensors_alloc(&s->there.model, c, s->there.self, s->err));
+    tensors_copy(&s->there.model, &s->model.tensors);
+    s->there.x = s->x;
+    s->there.x.c = c;
+    s->there.x.cs = s->there.self;
+    s->there.x.work = &s->there.work;
+    return handover_init(&s->there.handover, c, s->there.self, &shape, &s->shape, s->err);
+}
+
+enum st session_score(struct session *s, uint32_t width, const struct rows *r, float *out)
+{
+    struct lane *at;
+
+    if (!s->there.c)
+        return score_rows(&s->x, s->algo, &s->model.tensors, width, r, out);
+    at = handover_put(&s->there.handover, r);
+    TRY(score_rows(&s->there.x, s->algo, &s->there.model, width, &at->rows, out));
+    if (s->there.c->sync(s->there.self) == ST_OK)
+        return ST_OK;
+    return fail(s->err, ST_FATAL, "%s: the device failed", s->there.c->name);
+}
+
+static void close_device(struct session *s)
+{
+    handover_fini(&s->there.handover);
+    tensors_free(&s->there.work, s->there.c, s->there.self);
+    tensors_free(&s->there.model, s->there.c, s->there.self);
+    compute_stop(s->there.c, s->there.self);
+}
+
 void session_close(struct session *s)
 {
+    close_device(s);
     model_fini(&s->model);
     if (s->compute_self) {
         tensors_free(&s->work, s->compute, s->compute_self);

@@ -7,6 +7,7 @@
 #define MILLRACE_SESSION_H
 
 #include "algos/derive.h"
+#include "algos/handover.h"
 #include "consumer/batch.h"
 #include "consumer/codec.h"
 #include "consumer/snapshot.h"
@@ -28,6 +29,14 @@ struct session {
     struct tensors work;
     struct ctx x;
     struct model model;
+    const struct compute *offered; /* set before: what `device: cuda` is; NULL: by its name */
+    struct {                       /* where the job says CUDA, to score: the model, and the way */
+        const struct compute *c;
+        void *self;
+        struct tensors work, model;
+        struct handover handover;
+        struct ctx x;
+    } there;
 };
 
 /* The job's broker. read_only: a local broker beside a running worker. */
@@ -44,6 +53,10 @@ MUST enum st session_model(struct session *s, uint64_t version);
 /* After session_algo and session_model: the model is one of this job's algorithm and shape;
  * completes derive_opts. */
 MUST enum st session_check_model(struct session *s);
+/* After that, where rows are to be scored: on the job's device; auto is the CPU, for scoring. */
+MUST enum st session_device(struct session *s);
+/* score_rows() with the session's model; r lies in host memory. */
+MUST enum st session_score(struct session *s, uint32_t width, const struct rows *r, float *out);
 void session_close(struct session *s);
 
 #endif

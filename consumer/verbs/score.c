@@ -16,6 +16,7 @@ enum { POLL_MS = 200, WAIT_MS = 60000 };
 
 struct score_flags {
     struct broker_flags broker;
+    struct device_flag device;
     struct texts set;
     char topic[NAME_MAX_BYTES], to[NAME_MAX_BYTES];
     uint64_t model;
@@ -24,6 +25,7 @@ struct score_flags {
 
 static const struct flag score_flag[] = {
     BROKER_FLAGS(struct score_flags, broker),
+    DEVICE_FLAG(struct score_flags, device),
     {0,
      true,
      {"set", OPT_STR, offsetof(struct score_flags, set), 512, "", 0, 0, NULL,
@@ -154,7 +156,7 @@ static enum st score_block(struct scoring *c)
 
     batch_begin(&c->batch, &c->block, (uint32_t)c->partition, 0, 0);
     while (batch_next(&c->batch, &r)) {
-        TRY(score_rows(&s->x, s->algo, &s->model.tensors, c->width, &r, c->out));
+        TRY(session_score(s, c->width, &r, c->out));
         for (uint32_t i = 0; i < r.n; i++)
             TRY(put_row(c, &r, i, c->out + (size_t)i * c->width));
     }
@@ -304,6 +306,7 @@ static enum st open_scoring(struct scoring *c, const char *topic, bool files)
                       false));
     TRY(session_algo(s, 1));
     TRY(session_check_model(s));
+    TRY(session_device(s));
     conf.batch_rows = s->shape.batch_rows;
     TRY(block_init(&c->block, &s->decoded.shape, s->err));
     TRY(batch_init(&c->batch, &s->decoded.shape, &conf, s->err));
@@ -358,6 +361,7 @@ static enum st run(struct scoring *c, int argc, char **argv)
 static int score(const void *flags, int argc, char **argv)
 {
     struct scoring c = {.f = flags, .partition = 0};
+    struct device_set device;
     struct err e = {""};
     struct job *j;
     enum st st;
@@ -367,7 +371,7 @@ static int score(const void *flags, int argc, char **argv)
         fputs("millrace score: name a job file, then files to score, or -t TOPIC\n", stderr);
         return CLI_USAGE;
     }
-    j = cli_job(argv[0], &c.f->set, &c.f->broker, &code);
+    j = cli_job(argv[0], device_flag_set(&c.f->device, &c.f->set, &device), &c.f->broker, &code);
     if (!j)
         return code;
     c.s = calloc(1, sizeof *c.s);

@@ -18,6 +18,7 @@ enum { LEAVE_MS = 5000 };
 
 struct train_flags {
     struct broker_flags broker;
+    struct device_flag device;
     struct texts set, input;
     char from[64], until[64];
     bool until_end, quiet, leave;
@@ -28,6 +29,7 @@ struct train_flags {
 static const struct flag train_flag[] = {
     BROKER_FLAGS(struct train_flags, broker),
     INPUT_FLAG(struct train_flags, input),
+    DEVICE_FLAG(struct train_flags, device),
     {0,
      true,
      {"set", OPT_STR, offsetof(struct train_flags, set), 512, "", 0, 0, NULL,
@@ -234,6 +236,7 @@ static int together(struct training *t)
 static int train(const void *flags, int argc, char **argv)
 {
     struct training t = {.f = flags};
+    struct device_set device;
     struct job *j;
     struct err e;
     enum st st;
@@ -244,7 +247,8 @@ static int train(const void *flags, int argc, char **argv)
         return CLI_USAGE;
     }
     log_setup(t.f->quiet ? LOG_WARN : LOG_INFO, LOG_AUTO);
-    t.job = j = cli_job(argv[0], &t.f->set, &t.f->broker, &code);
+    t.job = j =
+        cli_job(argv[0], device_flag_set(&t.f->device, &t.f->set, &device), &t.f->broker, &code);
     if (!j)
         return code;
     if (t.f->epochs)

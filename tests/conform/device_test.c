@@ -1,9 +1,11 @@
 /* Whole jobs on a back end whose memory is not the host's: the same bytes as on the CPU, whatever
  * moved meanwhile; and how the device is chosen. */
 #include "consumer/device.h"
+#include "consumer/session.h"
 #include "tests/conform/support_far.h"
 #include "tests/conform/support_mill.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { ROWS = 9000, PARTITIONS = 2, FIRST = 5000 /* of the rows that one device learns */ };
@@ -198,6 +200,64 @@ static void a_device_that_fails_ends_the_worker_and_loses_nothing(void **state)
     same("gone on after the device failed", "here", "there");
 }
 
+/* ---- scored ---- */
+
+/* The newest model of a run, on some rows: out[rows, width]; returns width. */
+static uint32_t score(const struct mill_run *r, float *out, uint32_t rows)
+{
+    struct session *s = calloc(1, sizeof *s);
+    struct job *j = calloc(1, sizeof *j);
+    float x[64][16] = {{0}}, weight[64];
+    uint64_t rid[64];
+    struct rows batch = {.n = rows, .folds = 1, .decay = 1, .weight = weight, .rid = rid};
+    struct err e = {""};
+    uint32_t width;
+
+    assert_true(s && j && rows <= 64);
+    mill_job_of(r, j);
+    s->offered = &compute_far;
+    if (session_broker(s, j, true, &e) != ST_OK || session_model(s, 0) != ST_OK ||
+        session_codec(s, "data", (struct bytes){0}, s->model.features, false) != ST_OK ||
+        session_algo(s, 1) != ST_OK || session_check_model(s) != ST_OK ||
+        session_device(s) != ST_OK)
+        fail_msg("%s", e.text);
+    for (uint32_t i = 0; i < rows; i++) {
+        weight[i] = 1;
+        rid[i] = i;
+        for (uint32_t k = 0; k < s->shape.d[0]; k++)
+            x[i][k] = (float)(i * 7 % 11) / 5 - (float)(k * i % 3);
+    }
+    batch.host = &batch;
+    batch.in[0] = (struct feat){.d = s->shape.d[0], .ld = 16, .x = x[0]};
+    width = score_columns(s->algo, &s->shape, s->opts, s->derive_opts, NULL, 0);
+    for (int twice = 0; twice < 2; twice++) /* by both lanes */
+        if (session_score(s, width, &batch, out) != ST_OK)
+            fail_msg("%s", e.text);
+    session_close(s);
+    free(s);
+    free(j);
+    return width;
+}
+
+static void rows_are_scored_on_a_device(void **state)
+{
+    float here[64 * 16], there[64 * 16];
+
+    (void)state;
+    fill();
+    for (int i = 0; i < JOBS; i++) {
+        struct mill_run r = run_of(i, jobs[i].name, false);
+        uint32_t width;
+
+        mill_trained(&r);
+        width = score(&r, here, 20);
+        r.set[0] = "device=cuda";
+        assert_int_equal(score(&r, there, 20), width);
+        if (memcmp(here, there, 20 * width * sizeof *here))
+            fail_msg("%s scores otherwise on a device", jobs[i].name);
+    }
+}
+
 /* ---- chosen ---- */
 
 static void the_faster_is_chosen_and_why_is_said(void **state)
@@ -343,6 +403,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(copies_do_not_wait_for_arithmetic, mill_begin, mill_end),
         cmocka_unit_test_setup_teardown(a_device_that_fails_ends_the_worker_and_loses_nothing,
                                         mill_begin, mill_end),
+        cmocka_unit_test_setup_teardown(rows_are_scored_on_a_device, mill_begin, mill_end),
         cmocka_unit_test_setup_teardown(auto_leaves_a_slow_device_alone, mill_begin, mill_end),
     };
 

@@ -305,7 +305,9 @@ enum st lab_score(struct lab *l, const struct tensors *model, float *out)
 
     if (!lab_is_far(l))
         return l->a->score(&l->x, model, &l->rows.r, out);
-    TRY(tensors_clone(&there, model, l->x.c, l->self, &l->e));
+    TRY(model_declare(&there, l->a, &l->sh, l->opts, l->derive_opts, model->chunk_shift, &l->e));
+    TRY(tensors_alloc(&there, l->x.c, l->self, &l->e));
+    tensors_copy(&there, model);
     st = l->a->score(&l->x, &there, &handover_put(&l->handover, &l->rows.r)->rows, out);
     tensors_free(&there, l->x.c, l->self);
     return st;

@@ -216,7 +216,7 @@ static enum st hooked_commit(void *p, struct err *e)
     return (fail)(e, hooked.r->commit_st, "a commit was made to fail");
 }
 
-static void read_job(struct job *j, const struct mill_run *r)
+void mill_job_of(const struct mill_run *r, struct job *j)
 {
     const char *set[MILL_SET + 2];
     char where[256], path[256], name[64];
@@ -245,7 +245,7 @@ void mill_train(struct mill_run *r)
 
     mill_close();
     assert_true(w && j);
-    read_job(j, r);
+    mill_job_of(r, j);
     snprintf(folder, sizeof folder, "%s",
              temp_path(r->state  ? r->state
                        : r->name ? r->name
@@ -305,7 +305,7 @@ int mill_verify(const struct mill_run *r, uint64_t version, char *out, size_t ro
 
     mill_close();
     assert_true(j && f && to >= 0);
-    read_job(j, r);
+    mill_job_of(r, j);
     fflush(stdout);
     assert_true(dup2(fileno(f), STDOUT_FILENO) >= 0);
     code = model_verify(j, version);

@@ -76,6 +76,9 @@ void mill_put_key(const char *topic, uint32_t partition, struct bytes key, struc
 void mill_delete(const char *topic);
 void mill_trim(uint32_t partition, int64_t before); /* retention took what is before */
 
+/* The job that a run is of. */
+void mill_job_of(const struct mill_run *r, struct job *j);
+
 /* Opens a worker, runs the pipeline, closes it: the result is in *r. */
 void mill_train(struct mill_run *r);
 /* The same, and it has to end well. */
