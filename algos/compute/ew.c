@@ -8,7 +8,6 @@
 #include "algos/compute/cpu.h"
 #include "algos/compute/kernels.h"
 
-#include <assert.h>
 #include <string.h>
 
 enum { OPERANDS = 8, LANES = 16, STRIP = 512 };
@@ -30,6 +29,20 @@ struct strip {
     const size_t ld##k##_ = a_[k].ld;                                                              \
     (void)p##k##_, (void)ld##k##_
 
+/* The body for n elements from done_ on: whole registers, so that the end of a row needs few. */
+#define RUN(n, ...)                                                                                \
+    {                                                                                              \
+        _Pragma("omp simd") for (size_t lane_ = 0; lane_ < n; lane_++)                             \
+        {                                                                                          \
+            const size_t col_ = done_ + lane_;                                                     \
+            const uint32_t col = strip_ ? strip_->col[col_] : (uint32_t)col_;                      \
+            (void)col, (void)prm_;                                                                 \
+            {                                                                                      \
+                __VA_ARGS__                                                                        \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
 /* The body stands in a block of its own: a name it declares cannot reach the loop's. The operands
  * of one kernel do not overlap, so the lanes are independent, which is what the pragma says. */
 #define EW(name, kinds, ...)                                                                       \
@@ -45,14 +58,13 @@ struct strip {
         OPERAND(6);                                                                                \
         OPERAND(7);                                                                                \
         for (size_t row_ = 0; row_ < rows_; row_++) {                                              \
-            _Pragma("omp simd") for (size_t col_ = 0; col_ < cols_; col_++)                        \
-            {                                                                                      \
-                const uint32_t col = strip_ ? strip_->col[col_] : (uint32_t)col_;                  \
-                (void)col, (void)prm_;                                                             \
-                {                                                                                  \
-                    __VA_ARGS__                                                                    \
-                }                                                                                  \
-            }                                                                                      \
+            size_t done_ = 0;                                                                      \
+            for (; done_ + LANES <= cols_; done_ += LANES)                                         \
+                RUN(LANES, __VA_ARGS__)                                                            \
+            for (; done_ + 4 <= cols_; done_ += 4)                                                 \
+                RUN(4, __VA_ARGS__)                                                                \
+            for (; done_ < cols_; done_++)                                                         \
+                RUN(1, __VA_ARGS__)                                                                \
         }                                                                                          \
     }                                                                                              \
     MR_CLONES static void name##_rows(size_t rows, size_t cols, const struct arg *a,               \
@@ -71,7 +83,7 @@ struct strip {
 
 static const struct kernel {
     const char *kinds;
-    void (*rows)(size_t rows, size_t cols, const struct arg *a, const float *prm);
+    cpu_lanes *rows;
     void (*strip)(const struct strip *s, size_t rows, const struct arg *a, const float *prm);
 } kernels[EW_COUNT] = {
 #define EW(name, kinds, ...) [EW_##name] = {kinds, name##_rows, name##_strip},
@@ -98,21 +110,28 @@ static void repeat(void *p, size_t have, size_t want)
     }
 }
 
-/* What is the same for all strips: the places of elements and the per-column operands. */
+/* What is the same for all strips: the places of elements and the per-column operands. One column,
+ * the most frequent case, is not worth the calls. */
 static void strip_begin(struct strip *s, const char *kinds, const uint32_t size[2],
                         const struct arg *a)
 {
-    size_t one = size[1] * sizeof(float), all;
+    const size_t one = size[1] * sizeof(float);
+    size_t all;
 
-    static_assert(sizeof(float) == sizeof *s->col, "columns and values are tiled alike");
     s->cols = size[1];
     s->rows = STRIP / s->cols < size[0] ? STRIP / s->cols : size[0];
     all = s->rows * one;
-    for (uint32_t j = 0; j < s->cols; j++)
+    memset(s->col, 0, s->cols == 1 ? all : one);
+    for (uint32_t j = 1; j < s->cols; j++)
         s->col[j] = j;
-    repeat(s->col, one, all);
+    if (s->cols > 1)
+        repeat(s->col, one, all);
     for (int k = 0; kinds[k]; k++) {
-        if (kinds[k] == 'C') {
+        const float first = kinds[k] == 'C' ? *a[k].p : 0;
+
+        for (uint32_t q = 0; kinds[k] == 'C' && s->cols == 1 && q < s->rows; q++)
+            s->stretched[k][q] = first;
+        if (kinds[k] == 'C' && s->cols > 1) {
             memcpy(s->stretched[k], a[k].p, one);
             repeat(s->stretched[k], one, all);
         }
@@ -145,6 +164,7 @@ void cpu_ew(void *self, enum ew_id k, const uint32_t size[2], const struct arg a
 {
     const char *kinds;
     struct arg v[OPERANDS] = {{NULL, 0}};
+    cpu_lanes *sooner;
     struct strip s;
 
     (void)self;
@@ -156,8 +176,10 @@ void cpu_ew(void *self, enum ew_id k, const uint32_t size[2], const struct arg a
         CHECK(a[i].p);
         CHECK(kinds[i] != 'F' || a[i].ld >= size[1] || size[0] == 1);
     }
-    if (size[1] % LANES == 0 || size[1] >= 4 * LANES || !contiguous(kinds, size[1], a)) {
-        kernels[k].rows(size[0], size[1], a, prm);
+    sooner = k == EW_adagrad ? cpu_adagrad(size[1], a) : NULL;
+    if (size[0] == 1 || size[1] % LANES == 0 || size[1] >= 4 * LANES ||
+        !contiguous(kinds, size[1], a)) {
+        (sooner ? sooner : kernels[k].rows)(size[0], size[1], a, prm);
         return;
     }
     strip_begin(&s, kinds, size, a);
@@ -165,6 +187,9 @@ void cpu_ew(void *self, enum ew_id k, const uint32_t size[2], const struct arg a
         uint32_t rows = size[0] - at < s.rows ? size[0] - at : s.rows;
 
         strip_operands(&s, kinds, at, rows, a, v);
-        kernels[k].strip(&s, rows, v, prm);
+        if (sooner)
+            sooner(1, (size_t)rows * s.cols, v, prm);
+        else
+            kernels[k].strip(&s, rows, v, prm);
     }
 }

@@ -151,6 +151,88 @@ static void bits_of_ref_do_not_depend_on_the_machine(void **state)
     assert_true(d == UINT64_C(0xb7d16e7e5f5b8bf8));
 }
 
+/* A float of any kind, NaN and infinity among them; some are 0. */
+static float any_float(uint64_t i)
+{
+    return i % 5 ? mr_from_bits((uint32_t)(i * UINT64_C(0x9e3779b97f4a7c15) >> 32)) : 0.0f;
+}
+
+static void assert_same(float got, float want)
+{
+    assert_true(mr_bits(got) == mr_bits(want) || (isnan(got) && isnan(want)));
+}
+
+enum { R = 60, C_MAX = 71 };
+
+/* Weights that are numbers, sums of squares from bits: any positive float. What the kernel does is
+ * written out once more, element by element, so no lanes and no fused products are in it. */
+static void adagrad_at(uint32_t cols, uint32_t ld, float l1, float rate)
+{
+    static float w[R * (C_MAX + 1)], n[R * (C_MAX + 1)], g[R * (C_MAX + 1)], set[3][C_MAX];
+    static float w1[R * (C_MAX + 1)], n1[R * (C_MAX + 1)];
+    const uint32_t size[2] = {R, cols};
+    const float scale = 0.03125f;
+    struct arg a[8] = {{w, ld}, {n, ld}, {g, ld}, {set[0], 0}, {set[1], 0}, {set[2], 0}};
+
+    for (uint32_t j = 0; j < cols; j++) {
+        set[0][j] = rate * (float)(j + 1);
+        set[1][j] = j == cols - 1 ? l1 : 0.0f;
+        set[2][j] = j % 2 ? 0.125f : 0.0f;
+    }
+    for (uint32_t i = 0; i < R * ld; i++) {
+        w[i] = w1[i] = i % 7 ? 1.0f - (float)(i % 11) / 3.0f : -0.0f;
+        n[i] = n1[i] = mr_abs(any_float(i + cols));
+        g[i] = i % 3 ? (float)(i % 13) - 6.0f : any_float(3 * i);
+    }
+    compute_ref.ew(NULL, EW_adagrad, size, a, &scale);
+    for (uint32_t i = 0; i < R * ld; i++) {
+        uint32_t j = i % ld;
+        float v = g[i] * scale + set[2][j % cols] * w1[i];
+        float sum = n1[i] + v * v, step = set[0][j % cols] / (mr_sqrt(sum) + 1e-8f);
+
+        assert_same(n[i], j < cols ? sum : n1[i]);
+        assert_same(w[i], j < cols ? mr_soft(w1[i] - step * v, step * set[1][j]) : w1[i]);
+    }
+}
+
+/* The only kernel that is written twice (adagrad.c). */
+static void adagrad_is_its_formula_to_the_bit(void **state)
+{
+    static const uint32_t cols[] = {1, 3, 8, 16, 21, 32, 63, 64, C_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cols / sizeof *cols; i++)
+        for (uint32_t pad = 0; pad < 2; pad++) {
+            adagrad_at(cols[i], cols[i] + pad, 0.0f, 0.05f);
+            adagrad_at(cols[i], cols[i] + pad, 0.5f, 0.05f);
+            adagrad_at(cols[i], cols[i] + pad, 0.0f, 1e30f); /* a step may be infinite */
+        }
+}
+
+/* Every 65521st float as a sum of squares. Every float was tried once. */
+static void roots_in_adagrad_are_rounded_as_everywhere(void **state)
+{
+    enum { WIDE = 16384 };
+    static float w[WIDE], n[WIDE], g[WIDE], rate[WIDE], zero[WIDE];
+    const struct arg a[8] = {{w, WIDE}, {n, WIDE}, {g, WIDE}, {rate, 0}, {zero, 0}, {zero, 0}};
+    const float one = 1.0f;
+    uint64_t u = 0;
+
+    (void)state;
+    while (u <= 0x7f800000u) {
+        for (uint32_t i = 0; i < WIDE; i++, u += 65521) {
+            w[i] = 0;
+            n[i] = mr_from_bits((uint32_t)u);
+            g[i] = 1e-20f;
+            rate[i] = 1.0f;
+        }
+        u -= (uint64_t)WIDE * 65521;
+        compute_ref.ew(NULL, EW_adagrad, (uint32_t[2]){1, WIDE}, a, &one);
+        for (uint32_t i = 0; i < WIDE; i++, u += 65521)
+            assert_same(w[i], 0.0f - 1.0f / (mr_sqrt(n[i]) + 1e-8f) * 1e-20f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +242,8 @@ int main(void)
         cmocka_unit_test(the_list_of_back_ends_is_sound),
         cmocka_unit_test(memory_is_aligned_zeroed_and_refused_when_absurd),
         cmocka_unit_test(bits_of_ref_do_not_depend_on_the_machine),
+        cmocka_unit_test(adagrad_is_its_formula_to_the_bit),
+        cmocka_unit_test(roots_in_adagrad_are_rounded_as_everywhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
