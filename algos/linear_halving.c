@@ -16,8 +16,12 @@
 /* The state is declared with rows of z_all columns, and marks are by these. */
 void linear_touch(const struct lin *l, struct tensors *s, uint32_t id, uint64_t j)
 {
-    uint64_t first = j * l->z / l->z_all, last = ((j + 1) * l->z - 1) / l->z_all;
+    uint64_t first = j, last = j;
 
+    if (l->z != l->z_all) { /* two divisions for each feature of a batch */
+        first = j * l->z / l->z_all;
+        last = ((j + 1) * l->z - 1) / l->z_all;
+    }
     touch(s, id, first, last - first + 1);
 }
 

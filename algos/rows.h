@@ -68,7 +68,10 @@ uint32_t rows_columns(const struct rows *r);
 
 static inline bool is_class(float y, uint32_t classes)
 {
-    return y >= 0 && y < (float)classes && (float)(uint32_t)y == y;
+    float in =
+        y >= 0 && y < (float)classes ? y : 0.5f; /* without a jump, so that loops vectorise */
+
+    return (float)(int32_t)in == in;
 }
 /* ST_BAD_INPUT: a label of the batch is not a class, 0 .. classes - 1. */
 MUST enum st rows_classes(const struct rows *r, uint32_t classes, struct err *e);

@@ -92,8 +92,9 @@ static inline void touch(struct tensors *s, uint32_t id, uint64_t row, uint64_t 
     uint64_t c = (t->offset + row * t->row_bytes) >> s->chunk_shift;
     uint64_t e = (t->offset + (row + rows) * t->row_bytes - 1) >> s->chunk_shift;
 
-    for (; rows && c <= e; c++)
-        s->dirty[c >> 6] |= (uint64_t)1 << (c & 63);
+    for (; rows && c <= e; c++) /* read first: marks follow one another, and most are there */
+        if (!(s->dirty[c >> 6] >> (c & 63) & 1))
+            s->dirty[c >> 6] |= (uint64_t)1 << (c & 63);
 }
 
 /* declare() calls add() in a row and returns d->st. add() refuses overflow, wrong order and the

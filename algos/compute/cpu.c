@@ -58,7 +58,11 @@ void cpu_gather(void *self, struct mat src, const uint32_t *row, struct mat dst)
 {
     (void)self;
     CHECK(src.c == dst.c);
-    for (size_t i = 0; i < dst.r; i++) {
+    for (size_t i = 0; dst.c == 1 && i < dst.r; i++) { /* sparse rows, one model: no inner loop */
+        DCHECK(row[i] < src.r);
+        dst.p[i * dst.ld] = src.p[(size_t)row[i] * src.ld];
+    }
+    for (size_t i = 0; dst.c != 1 && i < dst.r; i++) {
         const float *s = src.p + (size_t)row[i] * src.ld;
         float *d = dst.p + i * dst.ld;
 
@@ -72,7 +76,11 @@ void cpu_scatter(void *self, struct mat src, const uint32_t *row, struct mat dst
 {
     (void)self;
     CHECK(src.c == dst.c);
-    for (size_t i = 0; i < src.r; i++) {
+    for (size_t i = 0; src.c == 1 && i < src.r; i++) {
+        DCHECK(row[i] < dst.r);
+        dst.p[(size_t)row[i] * dst.ld] = src.p[i * src.ld];
+    }
+    for (size_t i = 0; src.c != 1 && i < src.r; i++) {
         const float *s = src.p + i * src.ld;
         float *d = dst.p + (size_t)row[i] * dst.ld;
 

@@ -180,11 +180,24 @@ MR_CLONES void ref_gram64(void *self, struct mat a, const float *w, double beta,
         }
 }
 
+static float column_sum(struct mat a, const float *w)
+{
+    double s = 0;
+
+    for (size_t i = 0; i < a.r; i++)
+        s += (w ? (double)w[i] : 1.0) * (double)a.p[i * a.ld];
+    return (float)s;
+}
+
 MR_CLONES void ref_colsum(void *self, struct mat a, const float *w, float *out)
 {
     enum { BLOCK = 64 };
 
     (void)self;
+    if (a.c == 1) {
+        *out = column_sum(a, w);
+        return;
+    }
     for (size_t j = 0; j < a.c; j += BLOCK) {
         size_t n = a.c - j < BLOCK ? a.c - j : BLOCK;
         double s[BLOCK] = {0};
