@@ -8,284 +8,23 @@
  * With input.one_hot rows are sparse: a category is an entry of 1 in the column that its text and
  * the field's name hash to, below 2^hash_bits (two that meet there are one entry of 2); numbers
  * have their columns behind, and a 0 has no entry. */
-#include "consumer/codec.h"
+#include "consumer/csv_fields.h"
 
 #include "config/base/bytes.h"
 #include "consumer/csv_text.h"
-#include "consumer/labels.h"
-#include "consumer/number.h"
+#include "consumer/scan.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_BYTES = 4096 /* of a field with "" in it, unescaped */, HASH_BITS = 18 };
-enum csv_role { CSV_SKIP, CSV_FEATURE, CSV_LABEL, CSV_WEIGHT, CSV_KEY, CSV_TIME, CSV_CATEGORY };
-
-struct csv_field {
-    uint32_t role, column; /* of a category: its number in input.one_hot */
-};
-
-struct csv_group { /* one entry of input.columns: `width` fields from `first` on */
-    char name[NAME_MAX_BYTES];
-    uint32_t first, width;
-    bool array;
-};
-
-struct csv {
-    struct labels labels;
-    struct csv_group *group; /* none: fields are named f0, f1, ... */
-    uint32_t groups;
-    struct csv_field *field;
-    uint32_t fields;
-    uint32_t *field_of; /* [columns] */
-    uint32_t columns;
-    uint32_t categories, buckets;    /* buckets: columns for categories; 0: rows are dense */
-    uint64_t name_hash[ONE_HOT_MAX]; /* [categories] */
-    uint8_t delimiter;
-    bool missing; /* features may be */
-    uint8_t text[TEXT_BYTES];
-};
-
 struct csv_line { /* where decoding stands */
     const uint8_t *p, *end;
+    struct scan scan;      /* of delimiters and line ends; may be behind p */
     uint32_t row, entries; /* entries: sparse, of the block, those of this message included */
     char *detail;
 };
-
-static const char *field_name(const struct csv *s, uint32_t f, char *text, size_t n)
-{
-    for (uint32_t g = 0; g < s->groups; g++) {
-        const struct csv_group *q = &s->group[g];
-
-        if (f - q->first >= q->width)
-            continue;
-        if (q->array)
-            snprintf(text, n, "%s[%u]", q->name, f - q->first);
-        else
-            snprintf(text, n, "%s", q->name);
-        return text;
-    }
-    snprintf(text, n, "f%u", f);
-    return text;
-}
-
-/* ---- open ---- */
-
-static bool skip_blank_lines(struct csv_line *l)
-{
-    while (l->p < l->end && (*l->p == '\n' || *l->p == '\r'))
-        l->p++;
-    return l->p < l->end;
-}
-
-static uint32_t sample_fields(const struct csv *s, struct bytes sample)
-{
-    struct csv_line l = {.p = sample.p, .end = sample.p + sample.n};
-    struct csv_text t;
-    uint32_t n = 0;
-    bool last = false;
-
-    if (!skip_blank_lines(&l))
-        return 0;
-    for (; !last; n++)
-        if (!csv_next(&l.p, l.end, s->delimiter, &t, &last))
-            return 0;
-    return n;
-}
-
-static enum st open_fields(struct csv *s, const struct input *in, struct bytes sample,
-                           struct err *e)
-{
-    uint64_t total = 0;
-
-    s->groups = in->columns;
-    s->group = calloc(s->groups + 1, sizeof *s->group);
-    if (!s->group)
-        return fail(e, ST_FATAL, "no memory for %u columns", s->groups);
-    for (uint32_t g = 0; g < s->groups; g++) {
-        struct csv_group *q = &s->group[g];
-
-        memcpy(q->name, in->column[g].name, sizeof q->name);
-        q->array = in->column[g].width > 0;
-        q->width = q->array ? in->column[g].width : 1;
-        q->first = (uint32_t)total;
-        total += q->width;
-        for (uint32_t h = 0; h < g; h++)
-            if (strcmp(s->group[h].name, q->name) == 0)
-                return fail(e, ST_BAD_CONFIG, "input.columns: '%s' is there twice", q->name);
-        if (total > COLUMNS_MAX)
-            return fail(e, ST_BAD_CONFIG, "input.columns: more than %d fields", COLUMNS_MAX);
-    }
-    if (!s->groups) {
-        if (!in->width && !sample.p)
-            return ST_AGAIN;
-        total = in->width ? in->width : sample_fields(s, sample);
-        if (!total)
-            return fail(e, ST_BAD_CONFIG,
-                        "the first record is no line of CSV, so the number of fields is unknown: "
-                        "set input.columns or input.width");
-    }
-    s->fields = (uint32_t)total;
-    s->field = calloc(s->fields, sizeof *s->field);
-    s->field_of = calloc(s->fields, sizeof *s->field_of);
-    if (!s->field || !s->field_of)
-        return fail(e, ST_FATAL, "no memory for %u fields", s->fields);
-    return ST_OK;
-}
-
-/* The nearest name that there is, for an error; "" without one. */
-static const char *near(const struct csv *s, const char *name, char text[NAME_MAX_BYTES + 32])
-{
-    const char *hint = NULL;
-    const char **words = calloc(s->groups + 1, sizeof *words);
-
-    for (uint32_t g = 0; words && g < s->groups; g++)
-        words[g] = s->group[g].name;
-    if (words)
-        hint = suggest(name, words);
-    text[0] = 0;
-    if (hint)
-        snprintf(text, NAME_MAX_BYTES + 32, "; did you mean '%s'?", hint);
-    else if (!s->groups)
-        snprintf(text, NAME_MAX_BYTES + 32, "; fields are f0 to f%u", s->fields - 1);
-    free(words);
-    return text;
-}
-
-static enum st find_field(const struct csv *s, const char *key, const char *name, uint32_t *first,
-                          uint32_t *width, struct err *e)
-{
-    char hint[NAME_MAX_BYTES + 32];
-
-    *width = 1;
-    for (uint32_t g = 0; g < s->groups; g++)
-        if (strcmp(s->group[g].name, name) == 0) {
-            *first = s->group[g].first;
-            *width = s->group[g].width;
-            return ST_OK;
-        }
-    if (!s->groups && name[0] == 'f' &&
-        number_u32((const uint8_t *)name + 1, strlen(name + 1), s->fields - 1, first))
-        return ST_OK;
-    return fail(e, ST_BAD_CONFIG, "%s: there is no field '%s'%s", key, name, near(s, name, hint));
-}
-
-static enum st take_field(struct csv *s, const char *key, const char *name, enum csv_role role,
-                          struct err *e)
-{
-    uint32_t f, width;
-
-    if (!name[0])
-        return ST_OK;
-    TRY(find_field(s, key, name, &f, &width, e));
-    if (width != 1)
-        return fail(e, ST_BAD_CONFIG, "%s: '%s' has %u fields, one is needed", key, name, width);
-    if (s->field[f].role != CSV_SKIP)
-        return fail(e, ST_BAD_CONFIG, "%s: '%s' has another use in this job", key, name);
-    s->field[f].role = role;
-    return ST_OK;
-}
-
-static void take_column(struct csv *s, uint32_t f)
-{
-    CHECK(s->columns < s->fields && s->field[f].role == CSV_SKIP);
-    s->field[f] = (struct csv_field){CSV_FEATURE, s->columns};
-    s->field_of[s->columns++] = f;
-}
-
-static enum st take_categories(struct csv *s, const struct input *in, struct err *e)
-{
-    uint32_t f, width;
-
-    for (uint32_t i = 0; i < in->one_hots; i++) {
-        TRY(take_field(s, "input.one_hot", in->one_hot[i], CSV_CATEGORY, e));
-        TRY(find_field(s, "input.one_hot", in->one_hot[i], &f, &width, e));
-        s->field[f].column = i;
-        s->name_hash[i] = hash64(in->one_hot[i], strlen(in->one_hot[i]), 0);
-    }
-    if (!in->one_hots && in->hash_bits)
-        return fail(e, ST_BAD_CONFIG,
-                    "input.hash_bits: name the fields that are hashed, in input.one_hot");
-    s->categories = in->one_hots;
-    if (s->categories)
-        s->buckets = 1u << (in->hash_bits ? in->hash_bits : HASH_BITS);
-    return ST_OK;
-}
-
-static enum st take_features(struct csv *s, const struct input *in, struct err *e)
-{
-    for (uint32_t i = 0; i < in->features; i++) {
-        const struct feature *q = &in->feature[i];
-        uint32_t f, width;
-
-        TRY(find_field(s, "input.features", q->name, &f, &width, e));
-        if (q->width && q->width != width)
-            return fail(e, ST_BAD_CONFIG, "input.features: '%s' has %u fields, not %u", q->name,
-                        width, q->width);
-        for (uint32_t k = 0; k < width; k++) {
-            if (s->field[f + k].role != CSV_SKIP)
-                return fail(e, ST_BAD_CONFIG, "input.features: '%s' has another use in this job",
-                            q->name);
-            take_column(s, f + k);
-        }
-    }
-    for (uint32_t f = 0; !in->features && f < s->fields; f++)
-        if (s->field[f].role == CSV_SKIP)
-            take_column(s, f);
-    if (!s->columns && !s->categories)
-        return fail(e, ST_BAD_CONFIG, "input: no field is left to learn from");
-    if (s->buckets + s->columns > COLUMNS_MAX)
-        return fail(e, ST_BAD_CONFIG,
-                    "input: %u columns for categories and %u numbers are more than %d: set "
-                    "hash_bits lower",
-                    s->buckets, s->columns, COLUMNS_MAX);
-    return ST_OK;
-}
-
-static enum st csv_open(void *self, const struct input *in, bool need_label, struct bytes sample,
-                        struct decoded *out, struct err *e)
-{
-    struct csv *s = self;
-    uint32_t f, width;
-    bool labelled;
-
-    s->delimiter = in->delimiter[0] ? (uint8_t)in->delimiter[0] : ',';
-    s->missing = in->missing;
-    if (strchr("\"\r\n", s->delimiter))
-        return fail(e, ST_BAD_CONFIG, "input.delimiter: a quote or a line end cannot be one");
-    if (need_label && !in->label[0])
-        return fail(e, ST_BAD_CONFIG, "input.label: this algorithm needs a label; name its field");
-    TRY(open_fields(s, in, sample, e));
-    labelled =
-        in->label[0] && (need_label || find_field(s, "", in->label, &f, &width, NULL) == ST_OK);
-    if (labelled)
-        TRY(take_field(s, "input.label", in->label, CSV_LABEL, e));
-    TRY(take_field(s, "input.weight", in->weight, CSV_WEIGHT, e));
-    TRY(take_field(s, "input.key", in->key, CSV_KEY, e));
-    TRY(take_field(s, "input.time", in->time, CSV_TIME, e));
-    TRY(take_categories(s, in, e));
-    TRY(take_features(s, in, e));
-    TRY(labels_init(&s->labels, in->class_name, in->classes, e));
-
-    CHECK(s->columns <= s->fields && s->columns <= COLUMNS_MAX);
-    memset(out, 0, sizeof *out);
-    out->columns = s->buckets + s->columns;
-    out->shape = block_shape_of(out->columns, s->buckets > 0);
-    out->shape.ny = labelled;
-    out->shape.weighted = in->weight[0] != 0;
-    out->shape.keyed = in->key[0] != 0;
-    out->shape.timed = in->time[0] != 0;
-    out->classes = s->labels.n;
-    labels_names(&s->labels, out->class_name);
-    out->fingerprint = hash64(s->field, s->fields * sizeof *s->field, s->delimiter);
-    if (s->buckets)
-        out->fingerprint = hash64(s->name_hash, s->categories * sizeof *s->name_hash,
-                                  out->fingerprint + s->buckets);
-    out->fingerprint = labels_hash(&s->labels, out->fingerprint);
-    return ST_OK;
-}
 
 static void csv_close(void *self)
 {
@@ -295,6 +34,7 @@ static void csv_close(void *self)
     free(s->group);
     free(s->field);
     free(s->field_of);
+    free(s->plain);
     memset(s, 0, sizeof *s);
 }
 
@@ -304,7 +44,7 @@ static const char *csv_column_name(void *self, uint32_t c, char *text, size_t n)
 
     CHECK(c < s->buckets + s->columns);
     if (c >= s->buckets)
-        return field_name(s, s->field_of[c - s->buckets], text, n);
+        return csv_field_name(s, s->field_of[c - s->buckets], text, n);
     snprintf(text, n, "#%u", c);
     return text;
 }
@@ -324,7 +64,7 @@ static enum bad bad_field(const struct csv *s, const struct csv_line *l, uint32_
     char name[NAME_MAX_BYTES], shown[36];
 
     snprintf(l->detail, DETAIL_BYTES, "line %u, field %.60s: %s '%s'", l->row + 1,
-             field_name(s, f, name, sizeof name), what, bytes_shown(t.p, t.n, shown));
+             csv_field_name(s, f, name, sizeof name), what, bytes_shown(t.p, t.n, shown));
     return bad;
 }
 
@@ -335,7 +75,7 @@ static bool unescape(struct csv *s, struct csv_text *t)
 
     if (!t->escaped)
         return true;
-    if (t->n > TEXT_BYTES)
+    if (t->n > CSV_TEXT_BYTES)
         return false;
     for (size_t i = 0; i < t->n; i++) {
         s->text[n++] = t->p[i];
@@ -465,23 +205,77 @@ static enum bad put_number(struct csv *s, struct csv_line *l, uint32_t f, struct
     return bad;
 }
 
-static enum bad decode_line(struct csv *s, struct csv_line *l, struct block *b)
+/* The plain fields from f on, up to one that is no plain number or the end of the line; the number
+ * of the field that is next. All others, and all that is wrong, are put_field's. */
+static uint32_t put_plain(struct csv *s, struct csv_line *l, uint32_t f, float *x)
+{
+    const uint32_t most = s->plain[f] < NUMBER_MANY ? s->plain[f] : NUMBER_MANY;
+    const uint32_t inner = most < s->fields - f ? most : most - 1; /* the line's last is another */
+    const uint8_t delimiter = s->delimiter, *const end = l->end, *p = l->p, *stop = p;
+    struct number_many *many = &s->many;
+    struct scan scan = l->scan;
+    bool other = false;
+    uint32_t n, good;
+
+    scan_skip(&scan, p);
+    for (n = 0; n < inner && !other; n++) {
+        stop = scan_next(&scan);
+        other = stop == end || *stop != delimiter;
+        if (other)
+            break;
+        number_put(many, n, p, (size_t)(stop - p));
+        p = stop + 1;
+    }
+    if (!other && n < most) {
+        stop = scan_next(&scan);
+        other = stop < end && *stop != '\n';
+        if (!other) {
+            number_put(many, n++, p, (size_t)(stop - p) - (stop > p && stop[-1] == '\r'));
+            p = stop + (stop < end);
+        }
+    }
+    good = number_many(many, n, x + s->field[f].column);
+    l->p = good < n ? many->p[good] : p;
+    if (good < n || other)
+        scan_from(&scan, l->p);
+    l->scan = scan;
+    return f + good;
+}
+
+static enum bad put_field(struct csv *s, struct csv_line *l, uint32_t f, struct block *b,
+                          bool *last)
 {
     struct csv_text t;
+
+    if (!csv_next(&l->p, l->end, s->delimiter, &t, last))
+        return bad_field(s, l, f, BAD_VALUE, "quotes that do not match in", t);
+    switch (s->field[f].role) {
+    case CSV_SKIP:
+        return BAD_NONE;
+    case CSV_FEATURE:
+        return put_number(s, l, f, t, b);
+    case CSV_CATEGORY:
+        return put_category(s, l, f, t, b);
+    default:
+        return put_rest(s, l, f, t, b);
+    }
+}
+
+static enum bad decode_line(struct csv *s, struct csv_line *l, struct block *b)
+{
+    float *x = s->buckets ? NULL : b->x + (size_t)(b->n + l->row) * b->s.ld;
     bool last = false;
     uint32_t f = 0;
 
-    for (; f < s->fields && !last; f++) {
+    while (f < s->fields && !last) {
+        const uint32_t plain = x && s->field[f].role == CSV_FEATURE ? put_plain(s, l, f, x) - f : 0;
         enum bad bad = BAD_NONE;
 
-        if (!csv_next(&l->p, l->end, s->delimiter, &t, &last))
-            return bad_field(s, l, f, BAD_VALUE, "quotes that do not match in", t);
-        if (s->field[f].role == CSV_FEATURE)
-            bad = put_number(s, l, f, t, b);
-        else if (s->field[f].role == CSV_CATEGORY)
-            bad = put_category(s, l, f, t, b);
-        else if (s->field[f].role != CSV_SKIP)
-            bad = put_rest(s, l, f, t, b);
+        f += plain;
+        if (!plain)
+            bad = put_field(s, l, f++, b, &last);
+        else
+            last = f == s->fields;
         if (bad)
             return bad;
     }
@@ -502,10 +296,14 @@ static enum bad csv_decode(void *self, struct bytes key, struct bytes value, int
     struct csv_line l = {.p = value.p, .end = value.p + value.n, .detail = detail};
     uint64_t hash = b->key ? hash64(key.p, key.n, 0) : 0;
 
+    l.scan = (struct scan){value.p, l.end, value.p, 0, {s->delimiter, '\n', '\n'}};
+
     CHECK(value.p && b->s.d == s->buckets + s->columns && b->n <= BLOCK_ROWS);
     CHECK(s->buckets ? b->ptr && b->col && b->val : b->x != NULL);
     l.entries = s->buckets ? b->ptr[b->n] : 0;
-    while (skip_blank_lines(&l)) {
+    scan_from(&l.scan, value.p);
+    s->many.begin = value.p;
+    while (csv_skip_blank(&l.p, l.end)) {
         uint32_t n = b->n + l.row;
         enum bad bad;
 

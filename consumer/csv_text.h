@@ -48,6 +48,14 @@ static inline bool csv_next(const uint8_t **at, const uint8_t *end, uint8_t deli
     return true;
 }
 
+/* Past empty lines; false: nothing is left. */
+static inline bool csv_skip_blank(const uint8_t **at, const uint8_t *end)
+{
+    while (*at < end && (**at == '\n' || **at == '\r'))
+        ++*at;
+    return *at < end;
+}
+
 /* Without blanks round it, unless it is quoted. */
 static inline struct csv_text csv_trim(struct csv_text t)
 {

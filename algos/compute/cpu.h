@@ -8,17 +8,7 @@
 #define MILLRACE_CPU_H
 
 #include "algos/compute/compute.h"
-
-/* One binary for every x86-64: hot functions are compiled for three levels and chosen at load.
- * Without contraction and with every sum in a written order, the levels give the same bits.
- * clang before 16 has no such attribute for C, and the sanitizers' start-up code is not there
- * yet when a resolver runs. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define MR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define MR_CLONES
-#endif
+#include "config/base/clones.h"
 
 void *cpu_alloc(void *self, size_t bytes);
 void cpu_free(void *self, void *p);
