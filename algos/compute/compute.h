@@ -78,6 +78,7 @@ struct compute {
     const char *name, *summary;
     size_t self_bytes;
     bool host_memory; /* of alloc(): plain code may read and write it */
+    bool host_memory; /* alloc gives memory that the program may read and write itself */
     /* ST_BAD_CONFIG: not on this machine, or not as it is set up; says what to change */
     MUST enum st (*open)(void *self, struct err *e);
     void (*close)(void *self);
@@ -142,5 +143,6 @@ const struct compute *compute_find(const char *name); /* NULL: none of that name
 MUST enum st compute_check(struct err *e);            /* once, at start */
 
 extern const struct compute compute_ref, compute_openblas;
+extern const struct compute compute_cuda, compute_cuda_tf32, compute_cuda_bf16; /* cuda.h */
 
 #endif

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-const struct compute *const compute_list[] = {&compute_ref, &compute_openblas};
+const struct compute *const compute_list[] = {&compute_ref, &compute_openblas, &compute_cuda,
+                                              &compute_cuda_tf32, &compute_cuda_bf16};
 const uint32_t compute_count = sizeof compute_list / sizeof *compute_list;
 
 const struct compute *compute_find(const char *name)

@@ -13,7 +13,9 @@
 
 #include <stdint.h>
 
+#ifndef MR_INLINE /* the CUDA back end compiles these for its device, too */
 #define MR_INLINE static inline __attribute__((always_inline))
+#endif
 
 MR_INLINE uint32_t mr_bits(float x)
 {

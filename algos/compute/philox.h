@@ -19,11 +19,12 @@ struct philox_key {
 };
 
 /* (seed, purpose and partition), 128 bits, mixed into the 64 that Philox takes. */
-MR_INLINE struct philox_key philox_key(const uint64_t key[2])
+static inline struct philox_key philox_key(const uint64_t key[2])
 {
     uint64_t k = mix64(key[0] ^ mix64(key[1]));
+    struct philox_key mixed = {{(uint32_t)k, (uint32_t)(k >> 32)}};
 
-    return (struct philox_key){{(uint32_t)k, (uint32_t)(k >> 32)}};
+    return mixed;
 }
 
 /* Ten rounds over the counter c, in place: four random words. */

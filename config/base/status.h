@@ -46,7 +46,7 @@ const char *st_name(enum st st);
             return try_st_;                                                                        \
     } while (0)
 
-_Noreturn void check_failed(const char *file, int line, const char *what);
+void check_failed(const char *file, int line, const char *what) __attribute__((noreturn));
 
 #define CHECK(cond) ((cond) ? (void)0 : check_failed(__FILE__, __LINE__, #cond))
 #ifdef NDEBUG

@@ -256,7 +256,7 @@ int main(void)
     printf("%-24s %6s %6s %-9s %11s %11s %9s %7s\n", "linear is adagrad", "models", "batch",
            "back end", "M rows/s", "us/batch", "GFlop/s", "of peak");
     for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
-        for (uint32_t c = 0; c < compute_count; c++) {
+        for (uint32_t c = 0; c < compute_count && compute_list[c]->host_memory; c++) {
             static struct bench b;
             double rate, flops;
 

@@ -408,6 +408,7 @@ int main(void)
                                          (void *)(uintptr_t)&mutants[i]};
     for (int i = 0; i < SUBJECTS; i++)
         for (uint32_t c = 0; c <= compute_count; c++)
+        for (uint32_t c = 0; c < compute_count && compute_list[c]->host_memory; c++)
             for (uint32_t w = 0; w < laws_count; w++, k++) {
                 struct trial *t = &trials[k];
 

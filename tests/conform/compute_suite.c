@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { GUARD = 64 };
+enum { GUARD = 64, BACK_ENDS_MAX = 16 };
 
 const float canary = NAN;
 
@@ -23,14 +23,46 @@ uint32_t index_below(uint64_t stream, uint64_t i, uint32_t n)
     return (uint32_t)(mix64(mix64(stream) + i) % n);
 }
 
-void rig_open(struct rig *g, const struct compute *c)
+static struct {
+    const struct compute *c;
+    void *self;
+} back_ends_open[BACK_ENDS_MAX];
+
+/* One whose memory is the host's has to open; a device need not be there. */
+uint32_t back_ends(void)
 {
+    static uint32_t n;
     struct err e;
 
-    *g = (struct rig){.c = c};
-    g->cs = calloc(1, c->self_bytes + 1);
-    assert_non_null(g->cs);
-    assert_int_equal(c->open(g->cs, &e), ST_OK);
+    assert_true(compute_count <= BACK_ENDS_MAX);
+    for (uint32_t i = n ? compute_count : 0; i < compute_count; i++) {
+        const struct compute *c = compute_list[i];
+        void *self = calloc(1, c->self_bytes + 1);
+
+        assert_non_null(self);
+        if (c->open(self, &e) == ST_OK) {
+            back_ends_open[n].c = c;
+            back_ends_open[n++].self = self;
+            continue;
+        }
+        if (c->host_memory || getenv("MILLRACE_CUDA_MODULE"))
+            fail_msg("%s does not open: %s", c->name, e.text);
+        print_message("skipped: %s: %s\n", c->name, e.text);
+        c->close(self);
+        free(self);
+    }
+    return n;
+}
+
+const struct compute *back_end(uint32_t i)
+{
+    assert_true(i < back_ends());
+    return back_ends_open[i].c;
+}
+
+void rig_open(struct rig *g, uint32_t i)
+{
+    *g = (struct rig){.c = back_end(i), .cs = back_ends_open[i].self};
 }
 
 void rig_clear(struct rig *g, uint32_t shift)
@@ -47,8 +79,6 @@ void rig_clear(struct rig *g, uint32_t shift)
 void rig_close(struct rig *g)
 {
     rig_clear(g, 0);
-    g->c->close(g->cs);
-    free(g->cs);
 }
 
 /* A box of canaries with room for `bytes` between its guards; returns the room in the host copy. */
@@ -227,10 +257,18 @@ static double nmse(const struct result *x, const struct result *y)
     return num == 0.0 ? 0.0 : num / den / (0x1p-24 * 0x1p-24);
 }
 
+/* A product whose factors are cut to 11 or 8 bits is off by 2^-9 or 2^-6 of itself at most. */
+static double rounding_of(const struct op *op, const char *name)
+{
+    if (!op->factors)
+        return 0;
+    return !strcmp(name, "cuda-tf32") ? 0x1p30 : !strcmp(name, "cuda-bf16") ? 0x1p36 : 0;
+}
+
 static void check_near(const struct op *op, const struct shape4 *s, const char *what,
                        const struct result *x, const struct result *y)
 {
-    double limit = op->limit(s), error = nmse(x, y);
+    double limit = op->limit(s) + rounding_of(op, what), error = nmse(x, y);
 
     if (!(error <= limit))
         fail_msg("%s, shape %u %u %u variant %u: %s differs by %g u^2, the limit is %g", op->name,
@@ -249,9 +287,9 @@ void compute_suite_run(const struct op *op)
 
         truth->n = 0;
         op->truth(s, truth);
-        for (uint32_t b = 0; b < compute_count; b++) {
+        for (uint32_t b = 0; b < back_ends(); b++) {
             one->n = two->n = 0;
-            rig_open(&g, compute_list[b]);
+            rig_open(&g, b);
             op->run(&g, s, one);
             rig_clear(&g, 6); /* still aligned for f64 */
             op->run(&g, s, two);
@@ -260,12 +298,12 @@ void compute_suite_run(const struct op *op)
             for (uint32_t q = 0; q < one->n; q++)
                 if (memcmp(&one->value[q], &two->value[q], sizeof one->value[q]))
                     fail_msg("%s on %s: value %u is not the same a second time", op->name,
-                             compute_list[b]->name, q);
+                             g.c->name, q);
             if (b == 0) {
                 check_near(op, s, "ref, from the f64 result,", one, truth);
                 memcpy(ref, one, sizeof *ref);
             } else {
-                check_near(op, s, compute_list[b]->name, one, ref);
+                check_near(op, s, g.c->name, one, ref);
             }
         }
     }

@@ -2,7 +2,7 @@
  *
  * An operation is described once, as a case: how to run it on a back end and what its result is,
  * computed in f64 by loops that anyone can read. compute_suite_run() then asks of every
- * registered back end, for every shape:
+ * back end that opens here, for every shape:
  *   - ref is near the f64 result, every other back end is near ref, both within the case's limit;
  *   - again, at other addresses: the same bytes;
  *   - bytes behind an output, those between the columns and the stride, and inputs are not written.
@@ -50,11 +50,16 @@ struct op {
     double (*limit)(const struct shape4 *s); /* in u^2; 0: the same values to the bit */
     const struct shape4 *shapes;
     uint32_t n;
+    bool factors; /* a back end may round them, if its name says so */
 };
 
 void compute_suite_run(const struct op *op);
 
-void rig_open(struct rig *g, const struct compute *c);
+/* Those of the list that open, once for all tests; that others do not is said. */
+uint32_t back_ends(void);
+const struct compute *back_end(uint32_t i);
+
+void rig_open(struct rig *g, uint32_t i); /* back end i */
 void rig_close(struct rig *g);
 void rig_clear(struct rig *g, uint32_t shift); /* frees the memory of the last run */
 

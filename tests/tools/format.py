@@ -21,7 +21,7 @@ def check(root):
     else:
         print("skipped: no clang-format 14")
         sys.exit(77)
-    paths = [p for p in tree.files(root) if p.endswith((".c", ".h"))]
+    paths = [p for p in tree.files(root) if p.endswith((".c", ".h", ".cu", ".cpp"))]
     r = subprocess.run([program, "--dry-run", *paths], cwd=root, text=True, check=True,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return sorted({re.sub(r":.*", ": not formatted; ./dev format does it", line)

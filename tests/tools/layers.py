@@ -30,11 +30,11 @@ LIBRARIES = (  # name, headers, layer that may own it (None: any)
     ("jansson", r"jansson\.h", None),
     ("zlib", r"zlib\.h", None),
 )
-STANDARD = re.compile(  # C11, POSIX, Linux
+STANDARD = re.compile(  # C11, POSIX, Linux; and, in CUDA C++, what a braced list is
     r"(assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal|"
     r"stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|"
     r"threads|time|dirent|dlfcn|fcntl|fnmatch|ftw|getopt|glob|malloc|poll|pthread|pwd|sched|"
-    r"termios|unistd|elf|immintrin|(arpa|netinet|net|sys|linux)/\w+|netdb)\.h")
+    r"termios|unistd|elf|immintrin|(arpa|netinet|net|sys|linux)/\w+|netdb)\.h|initializer_list")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 
 

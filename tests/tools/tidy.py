@@ -25,6 +25,7 @@ KNOWN = re.compile(
     r"(.*/)?(CMakeLists\.txt|README\.md|\.[^/]+)|\.ci/run|dev|LICENSE|C[A-Z]+\.md|"
     r"CMakePresets\.json|"
     r"(config/(base/)?|algos/(compute/)?|statestore/|consumer/(verbs/)?)\w+\.c|"
+    r"algos/compute/cuda/\w+\.cu|"
     r"tests/\w+/(\w+_test|support\w*|\w+_suite\w*)\.c|tests/\w+/\w+_test\.py|"
     r"tests/bench/\w+_bench\.(c|py)|tests/fuzz/(\w+_fuzz\.c|corpus/.+)")
 TOKEN = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-C = (".c", ".h", ".def", ".cu")
+C = (".c", ".h", ".def", ".cu", ".cpp")
 
 
 def files(root):
