@@ -78,7 +78,6 @@ struct compute {
     const char *name, *summary;
     size_t self_bytes;
     bool host_memory; /* of alloc(): plain code may read and write it */
-    bool host_memory; /* alloc gives memory that the program may read and write itself */
     /* ST_BAD_CONFIG: not on this machine, or not as it is set up; says what to change */
     MUST enum st (*open)(void *self, struct err *e);
     void (*close)(void *self);
