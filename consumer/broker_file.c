@@ -200,7 +200,7 @@ static enum st offset_at(void *self, const char *topic, int32_t partition, int64
     if (!file)
         return local_offset_at(self, topic, partition, timestamp_ms, offset, e);
     return fail(e, ST_BAD_CONFIG,
-                "--input %s: lines have no time; give the number of a line, from 0", file->path);
+                "%s: lines have no time; give the number of a line, from 0", file->path);
 }
 
 /* ---- consumer ---- */

@@ -15,9 +15,10 @@ struct lines_file { /* what is known of one file, whoever reads it */
     int fd;         /* held open: a file that is removed or replaced is read to its end */
     uint64_t bytes; /* at the start: what comes later is of the next start */
     bool packed;    /* gzip, or no file but a pipe: only read in order */
-    bool once;      /* a pipe */
-    bool header;    /* the first line names the columns */
-    int64_t lines;  /* -1: not counted yet */
+    bool once;      /* a pipe; taken: somebody reads it */
+    bool taken;
+    bool header;   /* the first line names the columns */
+    int64_t lines; /* -1: not counted yet */
     /* mark[i]: where line i << shift begins; next_mark: the line of the next one */
     uint64_t mark[MARKS];
     uint32_t marks, shift;

@@ -17,7 +17,7 @@ static const uint8_t byte_order_mark[] = {0xef, 0xbb, 0xbf};
 
 static enum st cannot(const struct lines_file *f, struct err *e)
 {
-    return fail(e, ST_BAD_CONFIG, "--input %s cannot be read: %s", f->path, strerror(errno));
+    return fail(e, ST_BAD_CONFIG, "%s cannot be read: %s", f->path, strerror(errno));
 }
 
 enum st lines_file_open(struct lines_file *f, const char *path, struct err *e)
@@ -70,7 +70,7 @@ enum st lines_count(struct lines_file *f, int64_t *n, struct err *e)
 
     if (f->once)
         return fail(e, ST_BAD_CONFIG,
-                    "--input %s is no file: it can be read once, and where it ends has to be known "
+                    "%s is no file: it can be read once, and where it ends has to be known "
                     "before",
                     f->path);
     if (f->lines < 0)
@@ -196,8 +196,12 @@ static enum st jump(struct lines *l, int64_t line, struct err *e)
     i = f->packed ? 0 : i < f->marks ? i : f->marks - 1;
     if (l->buf && line >= l->line && i << f->shift <= l->line)
         return ST_OK;
-    if (f->once && l->buf)
-        return fail(e, ST_BAD_CONFIG, "%s is no file: it can be read once", f->path);
+    if (f->taken)
+        return fail(e, ST_BAD_CONFIG,
+                    "%s is no file: it can be read once, so the number of columns has to "
+                    "be known: set input.width or input.columns",
+                    f->path);
+    f->taken = f->once;
     if (f->packed) {
         gz_close(&l->gz);
         TRY(gz_open(&l->gz, f->path, e));

@@ -223,7 +223,7 @@ static enum st send_model(struct session *s, void *producer)
 
 /* A worker that runs counts versions itself, so there must be none. What a failure leaves open, the
  * broker or the next publish aborts. */
-static enum st publish_model(struct session *s, int *code)
+enum st derived_publish(struct session *s, int *code)
 {
     const char *topic = s->job->topic_models;
     char id[sizeof s->job->name + 16];
@@ -285,7 +285,7 @@ static enum st run(struct session *s, const struct derived_flags *f, bool show, 
         snprintf(s->model.start_from, sizeof s->model.start_from, "%.160s@%" PRIu64,
                  s->job->topic_models, version);
     if (f->publish)
-        TRY(publish_model(s, code));
+        TRY(derived_publish(s, code));
     if (*f->out)
         return model_write(&s->model, f->out, (enum export_form)f->to, s->err);
     if (show)

@@ -66,6 +66,10 @@ MUST enum st derived_option(const struct session *s, const char *flag, const cha
 /* The model of s->derive_opts into s->model, with all that a published one says. */
 MUST enum st derived_model(struct session *s, const struct tensors *view);
 
+/* s->model as the newest version into the job's model topic. With ST_BAD_CONFIG *code may be
+ * CLI_REFUSED: the group has members. */
+MUST enum st derived_publish(struct session *s, int *code);
+
 enum { OPTION_NAMES_MAX = 64 };
 /* Names of the algorithm's derive options, NULL at the end; returns how many. */
 uint32_t derived_names(const struct session *s, const char *names[OPTION_NAMES_MAX]);

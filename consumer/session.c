@@ -20,6 +20,8 @@ enum st session_broker(struct session *s, const struct job *job, bool read_only,
     if (!s->br)
         return fail(e, ST_BAD_CONFIG, "broker '%s': expected kafka or local:DIR", job->broker);
     s->b = calloc(1, s->br->broker_bytes);
+    s->from = s->br;
+    s->from_b = s->b;
     if (!s->b)
         return fail(e, ST_FATAL, "no memory to start");
     struct broker_conf c = {.address = address,
@@ -28,6 +30,17 @@ enum st session_broker(struct session *s, const struct job *job, bool read_only,
                             .read_only = read_only,
                             .job = job};
     return s->br->open(s->b, &c, e);
+}
+
+enum st session_files(struct session *s)
+{
+    const struct broker_conf c = {.address = ":memory:", .job = s->job};
+
+    s->from = &broker_file;
+    s->from_b = calloc(1, s->from->broker_bytes);
+    if (!s->from_b)
+        return fail(s->err, ST_FATAL, "no memory to start");
+    return s->from->open(s->from_b, &c, s->err);
 }
 
 enum st session_codec(struct session *s, const char *topic, struct bytes sample, uint32_t features,
@@ -43,11 +56,11 @@ enum st session_codec(struct session *s, const char *topic, struct bytes sample,
     if (sample.p) {
         st = s->codec->open(s->codec_self, &s->job->input, need_label, sample, &s->decoded, s->err);
     } else {
-        TRY(s->br->topic(s->b, topic, &t, s->err));
+        TRY(s->from->topic(s->from_b, topic, &t, s->err));
         if (!t.exists)
             return fail(s->err, ST_BAD_CONFIG, "topic '%s' does not exist", topic);
-        st = codec_open_sampled(&s->job->input, s->br, s->b, topic, t.partitions, s->codec_self,
-                                need_label, &s->decoded, s->err);
+        st = codec_open_sampled(&s->job->input, s->from, s->from_b, topic, t.partitions,
+                                s->codec_self, need_label, &s->decoded, s->err);
     }
     TRY(st);
     if (features && s->decoded.columns != features)
@@ -156,6 +169,10 @@ void session_close(struct session *s)
     }
     if (s->codec_self)
         s->codec->close(s->codec_self);
+    if (s->from_b && s->from_b != s->b) {
+        s->from->close(s->from_b);
+        free(s->from_b);
+    }
     if (s->b)
         s->br->close(s->b);
     free(s->codec_self);

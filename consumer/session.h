@@ -17,6 +17,8 @@ struct session {
     struct err *err;
     const struct broker *br;
     void *b;
+    const struct broker *from; /* where records are: br and b, or after session_files its files */
+    void *from_b;
     const struct codec *codec;
     void *codec_self;
     struct decoded decoded;
@@ -42,6 +44,8 @@ struct session {
 /* The job's broker. read_only: a local broker beside a running worker. */
 MUST enum st session_broker(struct session *s, const struct job *job, bool read_only,
                             struct err *e);
+/* Records are those of the job's files from now on, all else is as it was. */
+MUST enum st session_files(struct session *s);
 /* The decoder; widths that the job leaves open come from `sample`, or, where that is {0}, from the
  * first record of `topic`. features: of a model that is known, else 0. */
 MUST enum st session_codec(struct session *s, const char *topic, struct bytes sample,

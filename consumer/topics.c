@@ -15,7 +15,14 @@ static const char *const dead_config[][2] = {{"cleanup.policy", "delete"},
                                              {"message.timestamp.type", "LogAppendTime"},
                                              {NULL, NULL}};
 
-static enum st check_compacted(const struct worker *w, const char *name, const struct topic_info *t)
+struct place { /* where topics are made, for which job */
+    const struct broker *br;
+    void *b;
+    const struct job *job;
+    struct err *err;
+};
+
+static enum st check_compacted(const struct place *w, const char *name, const struct topic_info *t)
 {
     if (t->cleanup_policy[0] && strcmp(t->cleanup_policy, "compact") != 0)
         return fail(w->err, ST_BAD_CONFIG,
@@ -36,7 +43,7 @@ static enum st check_compacted(const struct worker *w, const char *name, const s
     return ST_OK;
 }
 
-static enum st ready(struct worker *w, const struct topic_spec *spec, bool compacted)
+static enum st ready(const struct place *w, const struct topic_spec *spec, bool compacted)
 {
     struct topic_info t;
 
@@ -55,26 +62,53 @@ static enum st ready(struct worker *w, const struct topic_spec *spec, bool compa
     return compacted ? check_compacted(w, spec->name, &t) : ST_OK;
 }
 
+enum { STATE_TOPIC_CONFIGS = 8 };
+
+/* Small segments, so that compaction, which never touches the active one, keeps a restore at about
+ * one slot. */
+static void state_config(const char *(*config)[2], char segment[24], uint64_t state_bytes)
+{
+    static const char *const fixed[STATE_TOPIC_CONFIGS][2] = {
+        {"segment.bytes", NULL},
+        {"cleanup.policy", "compact"},
+        {"message.timestamp.type", "LogAppendTime"},
+        {"segment.ms", "600000"},
+        {"min.cleanable.dirty.ratio", "0.1"},
+        {"max.compaction.lag.ms", "3600000"},
+        {"delete.retention.ms", "3600000"},
+        {NULL, NULL}};
+    uint64_t bytes = 4 * state_bytes;
+
+    bytes = bytes < 1u << 20 ? 1u << 20 : bytes > 64u << 20 ? 64u << 20 : bytes;
+    snprintf(segment, 24, "%" PRIu64, bytes);
+    memcpy(config, fixed, sizeof fixed);
+    config[0][1] = segment;
+}
+
+enum st models_ready(const struct broker *br, void *b, const struct job *j, uint64_t bytes,
+                     struct err *e)
+{
+    const char *config[STATE_TOPIC_CONFIGS][2];
+    char segment[24];
+
+    state_config(config, segment, bytes);
+    return ready(&(struct place){br, b, j, e},
+                 &(struct topic_spec){j->topic_models, 1, (const char *const(*)[2])config}, true);
+}
+
 enum st topics_ready(struct worker *w)
 {
-    uint64_t segment = 4 * w->declared.bytes;
-    char segment_bytes[24];
-    /* Small segments, so that compaction, which never touches the active one, keeps a restore at
-     * about one slot. */
-    const char *const compact[][2] = {
-        {"cleanup.policy", "compact"},        {"message.timestamp.type", "LogAppendTime"},
-        {"segment.bytes", segment_bytes},     {"segment.ms", "600000"},
-        {"min.cleanable.dirty.ratio", "0.1"}, {"max.compaction.lag.ms", "3600000"},
-        {"delete.retention.ms", "3600000"},   {NULL, NULL}};
-    struct topic_spec params = {w->job->topic_params, w->partitions, compact},
-                      models = {w->job->topic_models, 1, compact},
+    const struct place at = {w->br, w->b, w->job, w->err};
+    const char *config[STATE_TOPIC_CONFIGS][2];
+    char segment[24];
+    struct topic_spec params = {w->job->topic_params, w->partitions,
+                                (const char *const(*)[2])config},
                       dead = {w->job->topic_dead, w->partitions, dead_config};
 
-    segment = segment < 1u << 20 ? 1u << 20 : segment > 64u << 20 ? 64u << 20 : segment;
-    snprintf(segment_bytes, sizeof segment_bytes, "%" PRIu64, segment);
-    TRY(ready(w, &params, true));
-    TRY(ready(w, &models, true));
-    return w->job->bad_dead_letter ? ready(w, &dead, false) : ST_OK;
+    state_config(config, segment, w->declared.bytes);
+    TRY(ready(&at, &params, true));
+    TRY(models_ready(w->br, w->b, w->job, w->declared.bytes, w->err));
+    return w->job->bad_dead_letter ? ready(&at, &dead, false) : ST_OK;
 }
 
 enum st unless_params_gone(struct worker *w, enum st st)

@@ -200,6 +200,9 @@ void shape_batch(struct shape *sh,
 /* topics.c: creates what is absent and refuses what would lose slots: wrong cleanup.policy, too few
  * partitions, too small messages. */
 MUST enum st topics_ready(struct worker *w);
+/* The same for the model topic alone, of models of about so many bytes. */
+MUST enum st models_ready(const struct broker *br, void *b, const struct job *j, uint64_t bytes,
+                          struct err *e);
 /* st; but where the parameter topic was deleted, that as the reason: ST_BAD_CONFIG. A broker that
  * has just started may not know a topic yet. */
 MUST enum st unless_params_gone(struct worker *w, enum st st);

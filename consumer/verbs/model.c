@@ -11,7 +11,7 @@
 
 struct model_flags {
     struct broker_flags broker;
-    struct texts set;
+    struct texts set, input;
     uint64_t version;
     char out[4096];
     uint32_t to;
@@ -19,6 +19,7 @@ struct model_flags {
 
 static const struct flag model_flag[] = {
     BROKER_FLAGS(struct model_flags, broker),
+    INPUT_FLAG(struct model_flags, input),
     {0,
      true,
      {"set", OPT_STR, offsetof(struct model_flags, set), 512, "", 0, 0, NULL,
@@ -146,8 +147,8 @@ static struct job *job_of(const char *word, const struct model_flags *f, int *co
 static const struct word { /* what to do, and how many words it takes in all */
     const char *name;
     int argc;
-} words[] = {{"ls", 2},     {"show", 2}, {"get", 2}, {"export", 2},
-             {"verify", 2}, {"diff", 4}, {"rm", 3},  {NULL, 0}};
+} words[] = {{"ls", 2},   {"show", 2}, {"get", 2},  {"export", 2}, {"verify", 2},
+             {"diff", 4}, {"rm", 3},   {"copy", 3}, {NULL, 0}};
 
 /* A job file's job, for what reads records too. */
 static int verify(const char *word, const struct model_flags *f)
@@ -155,7 +156,11 @@ static int verify(const char *word, const struct model_flags *f)
     int code;
     struct job *j = cli_job(word, &f->set, &f->broker, &code);
 
-    if (j)
+    struct err e;
+
+    if (j && input_apply(&f->input, &f->broker, true, j, &e) != ST_OK)
+        code = cli_fail(ST_BAD_CONFIG, &e);
+    else if (j)
         code = model_verify(j, f->version);
     free(j);
     return code;
@@ -175,15 +180,24 @@ static int model(const void *flags, int argc, char **argv)
         what++;
     if (!what->name || argc != what->argc) {
         fputs("millrace model: expected ls, show, get, export or verify and a job file or a job's "
-              "name; or diff JOB VERSION VERSION, rm JOB VERSION\n",
+              "name; or diff JOB VERSION VERSION, rm JOB VERSION, copy JOB BROKER\n",
               stderr);
         return CLI_USAGE;
     }
     if (!strcmp(what->name, "verify"))
         return verify(argv[1], f);
+    if (f->input.n) {
+        fputs("millrace model: --input is for verify, which reads records\n", stderr);
+        return CLI_USAGE;
+    }
     j = job_of(argv[1], f, &code);
     if (!j)
         return code;
+    if (!strcmp(what->name, "copy")) {
+        code = model_copy(j, argv[2], f->version);
+        free(j);
+        return code;
+    }
     s = calloc(1, sizeof *s);
     st = s ? session_broker(s, j, strcmp(what->name, "rm") != 0, &e)
            : fail(&e, ST_FATAL, "no memory to start");
@@ -199,7 +213,7 @@ static int model(const void *flags, int argc, char **argv)
 
 const struct verb verb_model = {
     "model",
-    "ls|show|get|export|verify JOB, diff JOB VERSION VERSION, rm JOB VERSION",
+    "ls|show|get|export|verify JOB, diff JOB VERSION VERSION, rm JOB VERSION, copy JOB BROKER",
     "Models in the job's model topic.",
     model_flag,
     sizeof(struct model_flags),
@@ -208,5 +222,6 @@ const struct verb verb_model = {
     "makes it anew and compares: exit code 0 equal, 1 different, 7 it cannot be told, for records "
     "are gone, or the same records need not make the same bits (staleness other than 0, "
     "batch_linger). diff compares two versions: 0 equal, 1 different. rm removes one, but "
-    "not the newest.",
+    "not the newest. copy takes a version from another broker (HOST:PORT or local:DIR), where the "
+    "job's models are too, and makes it the newest at the job's own.",
     model};

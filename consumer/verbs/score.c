@@ -2,6 +2,7 @@
  * where labels are there. */
 #include "algos/derive.h"
 #include "config/base/json.h"
+#include "consumer/broker_file.h"
 #include "consumer/session.h"
 #include "consumer/tally.h"
 #include "consumer/verbs/verbs.h"
@@ -77,6 +78,7 @@ struct scoring {
     char *row_text;
     size_t row_bytes;
     int32_t partition;
+    bool until_end;
     uint64_t bad;
 };
 
@@ -203,25 +205,22 @@ static enum st score_polled(struct scoring *c, const char *topic, const struct r
     return ST_OK;
 }
 
-/* All partitions from their beginning: to the end of each, or for ever. */
+/* Partitions from their beginning: to the end of each, or for ever. */
 static enum st score_partitions(struct scoring *c, void *consumer, const char *topic,
-                                uint32_t partitions, struct record *rec)
+                                const struct start *s, uint32_t partitions, struct record *rec)
 {
-    const struct broker *br = c->s->br;
+    const struct broker *br = c->s->from;
     bool ended[PARTITIONS_MAX] = {false};
-    struct start s[PARTITIONS_MAX];
     uint32_t n, left = partitions;
 
-    for (uint32_t p = 0; p < partitions; p++)
-        s[p] = (struct start){.partition = (int32_t)p, .offset = -2};
     TRY(br->consumer_assign(consumer, s, partitions, c->s->err));
-    while (left || !c->f->until_end) {
+    while (left || !c->until_end) {
         TRY(br->consumer_poll(consumer, rec, POLL_RECORDS_MAX, POLL_MS, &n, c->s->err));
         for (uint32_t i = 0; i < n; i++)
             TRY(score_polled(c, topic, &rec[i], ended));
         left = 0;
         for (uint32_t p = 0; p < partitions; p++)
-            left += !ended[p];
+            left += !ended[s[p].partition];
         if (n)
             continue;
         TRY(score_block(c));
@@ -230,14 +229,28 @@ static enum st score_partitions(struct scoring *c, void *consumer, const char *t
     return score_block(c);
 }
 
+/* Partitions of a topic all at once; files one after another. */
+static enum st score_all(struct scoring *c, void *consumer, const char *topic, uint32_t partitions,
+                         struct record *rec)
+{
+    struct start s[PARTITIONS_MAX];
+    uint32_t step = c->s->from == c->s->br ? partitions : 1;
+
+    for (uint32_t p = 0; p < partitions; p++)
+        s[p] = (struct start){.partition = (int32_t)p, .offset = -2};
+    for (uint32_t p = 0; p < partitions; p += step)
+        TRY(score_partitions(c, consumer, topic, s + p, step, rec));
+    return ST_OK;
+}
+
 static enum st score_topic(struct scoring *c, const char *topic)
 {
     struct consumer_conf conf = {.topics = &topic, .topics_n = 1};
-    const struct broker *br = c->s->br;
+    const struct broker *br = c->s->from;
     struct record *rec = calloc(POLL_RECORDS_MAX, sizeof *rec);
     void *consumer = calloc(1, br->consumer_bytes);
     struct topic_info t = {0};
-    enum st st = rec && consumer ? br->topic(c->s->b, topic, &t, c->s->err)
+    enum st st = rec && consumer ? br->topic(c->s->from_b, topic, &t, c->s->err)
                                  : fail(c->s->err, ST_FATAL, "no memory");
 
     if (st == ST_OK && t.partitions > PARTITIONS_MAX)
@@ -245,40 +258,14 @@ static enum st score_topic(struct scoring *c, const char *topic)
                   "topic %s has %" PRIu32 " partitions, at most %d are supported", topic,
                   t.partitions, PARTITIONS_MAX);
     if (st == ST_OK)
-        st = br->consumer_open(consumer, c->s->b, &conf, c->s->err);
+        st = br->consumer_open(consumer, c->s->from_b, &conf, c->s->err);
     if (st == ST_OK)
-        st = score_partitions(c, consumer, topic, t.partitions, rec);
+        st = score_all(c, consumer, topic, t.partitions, rec);
     if (consumer)
         br->consumer_close(consumer);
     free(consumer);
     free(rec);
     return st;
-}
-
-/* A file is read as lines, each as the value of a record; offsets are line numbers from 0. Avro has
- * no lines. */
-static enum st score_file(struct scoring *c, const char *path, int32_t number)
-{
-    FILE *f = strcmp(path, "-") ? fopen(path, "r") : stdin;
-    char *line = NULL;
-    size_t room = 0;
-    int64_t offset = 0;
-    enum st st = ST_OK;
-    ssize_t n;
-
-    if (!f)
-        return fail(c->s->err, ST_BAD_CONFIG, "%s cannot be read: %s", path, strerror(errno));
-    for (; st == ST_OK && (n = getline(&line, &room, f)) >= 0; offset++) {
-        while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
-            n--;
-        if (n)
-            st = score_record(c, number, (struct bytes){0},
-                              (struct bytes){(const uint8_t *)line, (size_t)n}, offset, -1);
-    }
-    free(line);
-    if (f != stdin)
-        fclose(f);
-    return st == ST_OK ? score_block(c) : st;
 }
 
 /* 0, which is the algorithm's own: there is none of that name. */
@@ -291,19 +278,16 @@ static uint32_t column_named(const struct scoring *c, const char *name)
     return k;
 }
 
-static enum st open_scoring(struct scoring *c, const char *topic, bool files)
+static enum st open_scoring(struct scoring *c, const char *topic)
 {
     struct session *s = c->s;
     struct batch_conf conf = {.folds = 1};
     const char *to = c->f->to;
 
-    if (files && s->job->input.format == FORMAT_AVRO)
-        return fail(s->err, ST_BAD_CONFIG,
-                    "files are read line by line, which Avro has not: load the file into a topic "
-                    "and score that");
     TRY(session_model(s, c->f->model));
-    TRY(session_codec(s, files ? s->job->topic : topic, (struct bytes){0}, s->model.features,
-                      false));
+    if (s->job->files_n)
+        TRY(session_files(s));
+    TRY(session_codec(s, topic, (struct bytes){0}, s->model.features, false));
     TRY(session_algo(s, 1));
     TRY(session_check_model(s));
     TRY(session_device(s));
@@ -340,16 +324,15 @@ static void header_line(const struct scoring *c)
     puts(c->s->decoded.shape.ny ? ",label" : "");
 }
 
-static enum st run(struct scoring *c, int argc, char **argv)
+static enum st run(struct scoring *c)
 {
-    const char *topic = *c->f->topic ? c->f->topic : c->s->job->topic;
+    bool files = c->s->job->files_n > 0;
+    const char *topic = *c->f->topic && !files ? c->f->topic : c->s->job->topic;
 
-    TRY(open_scoring(c, topic, argc > 0));
+    c->until_end = c->f->until_end || files;
+    TRY(open_scoring(c, topic));
     header_line(c);
-    if (!argc)
-        TRY(score_topic(c, topic));
-    for (int i = 0; i < argc; i++)
-        TRY(score_file(c, argv[i], i));
+    TRY(score_topic(c, topic));
     TRY(hand_over(c));
     tally_print(&c->tally, c->s->model.class_name, c->s->model.classes,
                 c->f->metrics ? stdout : stderr);
@@ -374,10 +357,16 @@ static int score(const void *flags, int argc, char **argv)
     j = cli_job(argv[0], device_flag_set(&c.f->device, &c.f->set, &device), &c.f->broker, &code);
     if (!j)
         return code;
+    j->files = (const char *const *)argv + 1;
+    j->files_n = (uint32_t)argc - 1;
     c.s = calloc(1, sizeof *c.s);
-    st = c.s ? session_broker(c.s, j, !*c.f->to, &e) : fail(&e, ST_FATAL, "no memory to start");
+    st = !c.s         ? fail(&e, ST_FATAL, "no memory to start")
+         : j->files_n ? files_columns(j, &e)
+                      : ST_OK;
     if (st == ST_OK)
-        st = run(&c, argc - 1, argv + 1);
+        st = session_broker(c.s, j, !*c.f->to, &e);
+    if (st == ST_OK)
+        st = run(&c);
     if (c.producer)
         c.s->br->producer_close(c.producer);
     free(c.producer);
@@ -396,11 +385,13 @@ static int score(const void *flags, int argc, char **argv)
     return st == ST_OK ? CLI_DONE : cli_fail(st, &e);
 }
 
-const struct verb verb_score = {"score",
-                                "JOB.yaml [FILE...]",
-                                "Scores a topic or files with a published model.",
-                                score_flag,
-                                sizeof(struct score_flags),
-                                "Rows go to stdout as CSV, or as JSON; measures and the confusion "
-                                "matrix to stderr (--metrics: to stdout).",
-                                score};
+const struct verb verb_score = {
+    "score",
+    "JOB.yaml [FILE...]",
+    "Scores a topic or files with a published model.",
+    score_flag,
+    sizeof(struct score_flags),
+    "Files are as of train --input: a line a row, gzip or not; - is "
+    "stdin. Rows go to stdout as CSV, or as JSON; measures and the confusion "
+    "matrix to stderr (--metrics: to stdout).",
+    score};

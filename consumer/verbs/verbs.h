@@ -11,5 +11,8 @@ extern const struct verb verb_lint, verb_list, verb_version, verb_config, verb_t
  * becomes the job that made it. Returns the exit code: CLI_DONE equal, CLI_FAILED different,
  * CLI_UNDECIDED records are gone, or the same ones need not make the same bits. */
 int model_verify(struct job *j, uint64_t version);
+/* model_copy.c: millrace model copy: that version of the job's models at another broker, as from
+ * -b, as the newest at the job's own. Returns the exit code. */
+int model_copy(const struct job *j, const char *from, uint64_t version);
 
 #endif

@@ -39,7 +39,7 @@ class Job(jobs.Job):
                           **more)
         return r.returncode, r.stderr.decode()
 
-    def said(self, test, code, *words):
+    def says(self, test, code, *words):
         exit_code, text = self.tried()
         test.assertEqual(exit_code, code, text)
         for w in words:
@@ -133,9 +133,9 @@ class FilesTest(unittest.TestCase):
         other = self.tmp / "other.csv"
         other.write_bytes(paths[0].read_bytes())
         job.paths = [other]
-        job.said(self, 3, "with file first-0.csv", "with file other.csv", "another state_dir")
+        job.says(self, 3, "with file first-0.csv", "with file other.csv", "another state_dir")
         job.paths = paths + [other]
-        job.said(self, 3, "begun with 1 files, now there are 2")
+        job.says(self, 3, "begun with 1 files, now there are 2")
         job = Job(self.tmp, "changed", PLAIN, paths)
         job.train("--max-rows", "5000").done()
         at = job.show()[0].offset
@@ -143,9 +143,9 @@ class FilesTest(unittest.TestCase):
         changed = paths[0].read_bytes().split(b"\n")
         changed[at - 1] = changed[0]
         paths[0].write_bytes(b"\n".join(changed))
-        job.said(self, 3, f"the record at offset {at - 1} is not the one this state was trained on")
+        job.says(self, 3, f"the record at offset {at - 1} is not the one this state was trained on")
         paths[0].write_bytes(b"\n".join(changed[:100]) + b"\n")
-        job.said(self, 3, "ends at offset 100")
+        job.says(self, 3, "ends at offset 100")
 
     def test_words_that_do_not_go_together(self):
         paths = self.files("words", jobs.csv_rows(200, 1, seed=7), 1)
@@ -177,6 +177,35 @@ class FilesTest(unittest.TestCase):
         self.assertIn(b"offset 1 ", shown)  # the header is line 0
         self.assertIn(b"x0:", shown)
         self.assertIn(b"x24", job.millrace("model", "show", job.file).stdout)
+        scored = job.millrace("score", job.file, path).stdout.decode().splitlines()
+        self.assertEqual((len(scored), scored[1][:4]), (2001, "0,1,"))
+        with open(path, "rb") as piped:
+            self.assertEqual(job.millrace("score", job.file, "-", "--set",
+                                          f"input.columns={names.decode().strip()}",
+                                          stdin=piped).stdout.decode().splitlines(),
+                             scored)  # which has to be told the names, for it is read once
+        job.millrace("model", "verify", job.file, "--input", path)
+
+    def test_its_model_is_the_beginning_of_another_job(self):
+        """As the README has it, with a local broker where that has Kafka."""
+        rows = jobs.csv_rows(20_000, 2, seed=10, classes=2)
+        job = Job(self.tmp, "back", PLAIN, self.files("back", rows[:10_000], 2))
+        job.train().done()
+        self.at.put("live", 2, rows[10_000:])
+        there = jobs.Job(self.tmp, self.at, "live", "live", PLAIN, "start_from: back.models@1\nstaleness: 0\n")
+        self.assertNotEqual(there.tried()[0], 0)  # it is not there yet
+        for version in (1, 2):
+            r = jobs.run(jobs.MILLRACE, "model", "copy", job.file, job.topics, "-b", self.at.spec)
+            self.assertIn(b"published as model %d of topic back.models" % version, r.stderr)
+            self.assertEqual(job.model(), jobs.run(jobs.MILLRACE, "model", "get", job.file, "-b",
+                                                   self.at.spec, "-m", str(version)).stdout)
+        there.train().done()
+        self.assertIn(b"back.models@1", there.millrace("model", "show", there.file).stdout)
+        there.millrace("model", "verify", there.file)
+        r = jobs.run(jobs.MILLRACE, "model", "copy", job.file, "local:/no/where", "-b",
+                     self.at.spec, check=False)
+        self.assertEqual(r.returncode, 3)
+        self.assertIn(b"local:/no/where: ", r.stderr)
 
 
 if __name__ == "__main__":
