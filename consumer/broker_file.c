@@ -11,7 +11,7 @@
  * The end of a partition is that of the file when it was opened. What is appended later is the next
  * start's, whose range begins behind the last one's end. A range has to be known before its first
  * record is learned (protocol: a slot has begin and end), so the lines are counted first: one pass
- * with memchr, once for a job, not at a resume. tests/bench/files.py says what it costs. While
+ * with memchr, once for a job, not at a resume. tests/bench/file.py says what it costs. While
  * lines pass, the place of every 2^k-th is noted, so that an offset is found again near it; a
  * resume in a new process, where nothing is noted, walks over the lines before. gzip is read in
  * order only: going back begins anew.
@@ -199,8 +199,8 @@ static enum st offset_at(void *self, const char *topic, int32_t partition, int64
     TRY(file_of(self, topic, partition, &file, e));
     if (!file)
         return local_offset_at(self, topic, partition, timestamp_ms, offset, e);
-    return fail(e, ST_BAD_CONFIG,
-                "%s: lines have no time; give the number of a line, from 0", file->path);
+    return fail(e, ST_BAD_CONFIG, "%s: lines have no time; give the number of a line, from 0",
+                file->path);
 }
 
 /* ---- consumer ---- */

@@ -192,7 +192,8 @@ class FilesTest(unittest.TestCase):
         job = Job(self.tmp, "back", PLAIN, self.files("back", rows[:10_000], 2))
         job.train().done()
         self.at.put("live", 2, rows[10_000:])
-        there = jobs.Job(self.tmp, self.at, "live", "live", PLAIN, "start_from: back.models@1\nstaleness: 0\n")
+        there = jobs.Job(self.tmp, self.at, "live", "live", PLAIN,
+                         "start_from: back.models@1\nstaleness: 0\n")
         self.assertNotEqual(there.tried()[0], 0)  # it is not there yet
         for version in (1, 2):
             r = jobs.run(jobs.MILLRACE, "model", "copy", job.file, job.topics, "-b", self.at.spec)
