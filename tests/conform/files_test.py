@@ -3,6 +3,8 @@
 not; what may not be mixed up is refused; and its model is another job's beginning."""
 
 import gzip
+import pathlib
+import re
 import unittest
 
 import jobs
@@ -207,6 +209,31 @@ class FilesTest(unittest.TestCase):
                      self.at.spec, check=False)
         self.assertEqual(r.returncode, 3)
         self.assertIn(b"local:/no/where: ", r.stderr)
+
+    def test_the_commands_of_the_readme(self):
+        """A local broker stands in for Kafka."""
+        here = self.tmp / "readme"
+        here.mkdir()
+        with open(pathlib.Path(__file__).parents[2] / "README.md", encoding="utf-8") as f:
+            text = f.read().split("## Files in place of the topic\n")[1].split("\n## ")[0]
+        job = re.search(r"^```yaml\n(.*?)^```", text, re.S | re.M)[1]
+        (here / "a9a.yaml").write_text(job, encoding="utf-8")
+        live = job.replace("a9a\n", "live\n") + "start_from: a9a.models@1\n"
+        (here / "live.yaml").write_text(live, encoding="utf-8")
+        rows = jobs.libsvm_rows(9_000, 3, seed=11, space=123)
+        for p, name in enumerate(("a9a.libsvm", "a9a.t.libsvm", "live.libsvm")):
+            (here / name).write_bytes(lines(rows, p))
+        jobs.run(jobs.MILLRACE, "load", "-b", "local:live", "-t", "live", "--format", "libsvm",
+                 "--as", "lines", "live.libsvm", cwd=here)
+        commands = [line.split("#")[0].replace("localhost:9092", "local:live").split()
+                    for line in re.findall(r"^    millrace (.*)$", text, re.M)]
+        self.assertEqual([c[0] for c in commands],
+                         ["train", "score", "model", "model", "model", "train"])
+        for words in commands:
+            r = jobs.run(jobs.MILLRACE, *words, *["--until-end"] * ("live.yaml" in words), cwd=here)
+            if words[0] == "score":
+                self.assertIn(b"rows 3000", r.stdout)
+        self.assertIn(b"records=3000", r.stderr)
 
 
 if __name__ == "__main__":
