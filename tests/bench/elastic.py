@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 import ingest
-import stages as stages_of
+import stages_bench
 from results import BUILD, rig
 
 PARTITIONS, DISTINCT, TIMES, D = 4, 8000, 15, 784
@@ -81,8 +81,8 @@ def train(bootstrap, *files, speed=None):
 
 
 def stages(name, text, bootstrap, workers, **more):
-    """What the stages of each worker of a job took, by name (stages_bench.c)."""
-    return [w["all"] for w in stages_of.run(name, text, bootstrap, workers, **more)]
+    """What the stages of each worker of a job took, by name (stages_timed_bench.c)."""
+    return [w["all"] for w in stages_bench.run(name, text, bootstrap, workers, **more)]
 
 
 def seconds(workers, until):

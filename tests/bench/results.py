@@ -31,9 +31,9 @@ LIBRARIES = {"rdkafka": "librdkafka", "rocksdb": "RocksDB", "openblas": "OpenBLA
 
 
 def spread(values, digits=2):
-    """'0.95 (0.93 to 0.97, 5 runs)': the median, the least and the greatest."""
+    """'0.95 (0.93 to 0.97)': the median, the least and the greatest."""
     return (f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to "
-            f"{max(values):.{digits}f}, {len(values)} runs)")
+            f"{max(values):.{digits}f})")
 
 
 def said(*command):

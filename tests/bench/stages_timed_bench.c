@@ -1,6 +1,6 @@
 /* The trainer itself, which at its end writes to stderr what its stages took, one line of all for
- * elastic.py and scaling.py, and one for each stage and thread for stages.py; with $WINDOW_ROWS
- * also a line at every so many rows. */
+ * elastic.py and scaling.py, and one for each stage and thread for stages_bench.py; with
+ * $WINDOW_ROWS also a line at every so many rows. */
 #include "config/base/clock.h"
 #include "consumer/slot_reader.h"
 #include "consumer/worker.h"

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Where the time of a run goes, on a real broker: rows {label: float, features: array<float>[28]},
 one row and 64 rows a message, logistic loss with checkpoints, publishes and prequential loss. From
-one run of the trainer with clocks around its stages (stages_bench.c), the median of RUNS by CPU
-time: each stage's CPU time a row and a byte, its share of the time by the clock, and what it asked
-of the heap; CPU time by thread; beside it what reading the same topic takes librdkafka's own batch
+one run of the trainer with clocks around its stages (stages_timed_bench.c), the median of RUNS by
+CPU time: each stage's CPU time a row and a byte, its share of the time by the clock, and what it
+asked of the heap; CPU time by thread; beside it what reading the same topic takes librdkafka's own batch
 call. The clocks' own cost is taken off. Then, from a run of its own without clocks, where `perf`
 saw the program: by thread, library and function (librdkafka comes without the names of its inner
 functions).
 
-usage: stages.py [ROWS (8000000)] [RUNS (5)]     $MILLRACE_BUILD: folder of the programs (build)
+usage: stages_bench.py [ROWS (8000000)] [RUNS (5)]
+$MILLRACE_BUILD: folder of the programs (build)
 """
 
 import os
@@ -32,16 +33,16 @@ def numbers(text):
 
 
 def run(name, text, bootstrap, workers=1, rows_a_window=0, **more):
-    """What the workers of a job say (stages_bench.c), one of each: `all`, `whole`, `stage` and
-    `thread` by name, `windows`."""
+    """What the workers of a job say (stages_timed_bench.c), one of each: `all`, `whole`, `stage`
+    and `thread` by name, `windows`."""
     env = dict(os.environ, WINDOW_ROWS=str(rows_a_window))
     running = []
     for k in range(workers):
         with open(f"{name}-{k}.yaml", "w", encoding="utf-8") as f:
             f.write(text.format(job=name, state=f"{name}-{k}", **more))
         running.append(subprocess.Popen(
-            [f"{BUILD}/stages_bench", "train", f"{name}-{k}.yaml", "-b", bootstrap, "--until-end"],
-            stderr=subprocess.PIPE, text=True, env=env))
+            [f"{BUILD}/stages_timed_bench", "train", f"{name}-{k}.yaml", "-b", bootstrap,
+             "--until-end"], stderr=subprocess.PIPE, text=True, env=env))
     out = []
     for p in running:
         said = p.communicate()[1]
@@ -132,13 +133,14 @@ def measure(broker, per, rows, runs):
     raw_cpu, rate = [r["cpu_ns"] for r in raws], [r["best"] for r in raws]
     loop = [sum(w["stage"][name]["bytes"] for name in LOOP) for w in all_runs]
     clock = [w["whole"]["rows"] / w["whole"]["clock_us"] for w in all_runs]
-    print(f"{rows} rows, {per} a message, {w['whole']['bytes'] / rows:.0f} bytes each\n")
+    print(f"{rows} rows, {per} a message, {w['whole']['bytes'] / rows:.0f} bytes each; of {runs} "
+          "runs the median by CPU time\n")
     table(w)
     print(f"bytes allocated between the blocks ({', '.join(LOOP)}): at most {max(loop)} in {runs} "
           f"runs\nCPU time of the process, ns a row: train {results.spread(spent, 0)}, the batch "
           f"call {results.spread(raw_cpu, 0)}; train / batch call "
-          f"{results.spread([s / r for s, r in zip(spent, raw_cpu)])}\nM rows/s with the clocks in: "
-          f"train {results.spread(clock)}, the batch call "
+          f"{results.spread([s / r for s, r in zip(spent, raw_cpu)])}\nM rows/s with the clocks "
+          f"in: train {results.spread(clock)}, the batch call "
           f"{results.spread([r / 1e6 for r in rate])}\n", flush=True)
     print("\n".join(profile(f"p{per}", topic, broker.bootstrap)), "\n", flush=True)
     broker.delete_topic(topic)
