@@ -29,6 +29,18 @@
  * NaN goes in, comes out; it is never hidden by a comparison, and counts as the greatest number
  * where one has to be picked. Errors of a device surface at sync(). Sizes are inside data: checked
  * by CHECK, not by status. */
+ * Owner The caller owns `self`, self_bytes of zeroed memory, NULL if that is 0; buffers belong to
+ * the back end that made them. Pointers are borrowed until the call returns; on a device until
+ * sync. Thread One thread per self. Only get and sync wait, and a put when 32 MiB are under way; on
+ *      CPU back ends everything is done on return. Only open and alloc take memory.
+ * Shapes m[r, c] with row stride ld >= c floats; p in compute space, 4-byte aligned; r or c may be
+ * 0. Outputs overlap no input. What lies between c and ld is neither read nor written. Repeatable
+ * The same call on the same bytes gives the same bytes, wherever they lie: reduction order is
+ * fixed, no atomics. ref, and every kernel and random number, give them on every machine and with
+ * every compiler; openblas for one library version on one type of machine; cuda the same, and its
+ * gemm, syrk and gram64 at addresses that are equal modulo 16. NaN Goes in, comes out; it is never
+ * hidden by a comparison, and counts as the greatest number where one has to be picked.
+ * Errors of a device surface at sync(). Sizes are inside data: checked by CHECK, not by status. */
 #ifndef MILLRACE_COMPUTE_H
 #define MILLRACE_COMPUTE_H
 
@@ -81,8 +93,8 @@ struct compute {
     /* ST_BAD_CONFIG: not on this machine, or not as it is set up; says what to change */
     MUST enum st (*open)(void *self, struct err *e);
     void (*close)(void *self);
-    /* 64-byte aligned, zeroed; start only; NULL: out of memory. Pages never touched cost
-     * nothing. */
+    /* 64-byte aligned, zeroed; start only; NULL: out of memory. Pages of host memory that are
+     * never touched cost nothing. */
     void *(*alloc)(void *self, size_t bytes);
     void (*free)(void *self, void *p);
     void (*put)(void *self, void *dev, const void *host, size_t bytes);

@@ -383,8 +383,8 @@ static void kernels_compute_their_formula(void **state)
     (void)state;
     for (uint32_t k = 0; k < KERNELS; k++) {
         struct shape4 shapes[2 * GRIDS];
-        struct op op = {kernels[k].name, run_ew,    truth_ew, eight_roundings,
-                        shapes,          2 * GRIDS, false};
+        struct op op = {kernels[k].name, run_ew,           truth_ew,
+                        eight_roundings, .shapes = shapes, .n = 2 * GRIDS};
 
         for (uint32_t i = 0; i < 2 * GRIDS; i++)
             shapes[i] = (struct shape4){grids[i / 2][0], grids[i / 2][1], 0, k * 2 + i % 2};

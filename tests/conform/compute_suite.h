@@ -50,7 +50,8 @@ struct op {
     double (*limit)(const struct shape4 *s); /* in u^2; 0: the same values to the bit */
     const struct shape4 *shapes;
     uint32_t n;
-    bool factors; /* a back end may round them, if its name says so */
+    bool by_library; /* on a device: bits repeat at addresses that are equal modulo 16 */
+    bool factors;    /* and a back end may round them, if its name says so */
 };
 
 void compute_suite_run(const struct op *op);

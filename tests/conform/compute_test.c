@@ -90,8 +90,8 @@ static void truth_gemm(const struct shape4 *s, struct result *out)
 
 static void gemm_is_the_product(void **state)
 {
-    static const struct op op = {"gemm",   run_gemm,         truth_gemm,
-                                 sum_of_k, SHAPES(products), .factors = true};
+    static const struct op op = {"gemm",           run_gemm,           truth_gemm,     sum_of_k,
+                                 SHAPES(products), .by_library = true, .factors = true};
 
     (void)state;
     compute_suite_run(&op);
@@ -128,7 +128,8 @@ static void truth_syrk(const struct shape4 *s, struct result *out)
 
 static void syrk_fills_the_lower_triangle_only(void **state)
 {
-    static const struct op op = {"syrk", run_syrk, truth_syrk, sum_of_k, SHAPES(squares)};
+    static const struct op op = {"syrk",   run_syrk,        truth_syrk,
+                                 sum_of_k, SHAPES(squares), .by_library = true};
 
     (void)state;
     compute_suite_run(&op);
@@ -194,8 +195,8 @@ static void truth_gram64(const struct shape4 *s, struct result *out)
 
 static void gram64_adds_a_packed_triangle_in_f64(void **state)
 {
-    static const struct op op = {"gram64", run_gram64, truth_gram64, sum_of_k_in_f64,
-                                 SHAPES(grams)};
+    static const struct op op = {"gram64",        run_gram64,    truth_gram64,
+                                 sum_of_k_in_f64, SHAPES(grams), .by_library = true};
 
     (void)state;
     compute_suite_run(&op);
