@@ -13,6 +13,7 @@
 #include "config/base/bytes.h"
 #include "consumer/labels.h"
 #include "consumer/number.h"
+#include "consumer/scan.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -21,11 +22,14 @@
 struct svm {
     struct labels labels;
     uint32_t width, bits; /* bits: of hashed names; 0: indices */
+    struct number_many many;
 };
 
 struct svm_line { /* where decoding stands: [p, stop) is what is left of the line */
     const uint8_t *p, *stop;
+    struct scan scan;      /* of colons, blanks and line ends; may be behind p */
     uint32_t row, entries; /* entries: of the block, those of this message included */
+    bool comments;         /* the message has "#" somewhere */
     char *detail;
 };
 
@@ -50,6 +54,7 @@ static enum st svm_open(void *self, const struct input *in, bool need_label, str
         return fail(e, ST_BAD_CONFIG,
                     "input: libsvm has a label and numbered columns, no fields that features, "
                     "weight, key or time could name");
+    number_many_init(&s->many);
     TRY(labels_init(&s->labels, in->class_name, in->classes, e));
     memset(out, 0, sizeof *out);
     out->shape = block_shape_of(s->width, true);
@@ -94,13 +99,20 @@ static inline bool blank(uint8_t c)
     return c == ' ' || c == '\t' || c == '\r';
 }
 
+/* false: nothing is left of the line. */
+static inline bool skip_blanks(struct svm_line *l)
+{
+    while (l->p < l->stop && blank(*l->p))
+        l->p++;
+    return l->p < l->stop;
+}
+
 /* The next word of the line; n 0: none. */
 static struct bytes next_word(struct svm_line *l)
 {
     struct bytes w;
 
-    while (l->p < l->stop && blank(*l->p))
-        l->p++;
+    skip_blanks(l);
     w.p = l->p;
     while (l->p < l->stop && !blank(*l->p))
         l->p++;
@@ -141,6 +153,52 @@ static enum bad put_entry(const struct svm *s, struct svm_line *l, struct bytes 
     b->col[l->entries] = index - 1;
     b->val[l->entries++] = v;
     return BAD_NONE;
+}
+
+/* Words from l->p on that are plain: "12:0.5" as it should be, and one blank or the end of the line
+ * behind it. All others, and all that is wrong, are put_entry's. False: the first is not plain. */
+static bool put_plain(struct svm *s, struct svm_line *l, int64_t last, struct block *b)
+{
+    const uint32_t room = b->s.nnz_max - l->entries, most = room < NUMBER_MANY ? room : NUMBER_MANY;
+    const uint8_t *const stop = l->stop, *p = l->p, *seen = p;
+    struct number_many *many = &s->many;
+    struct scan scan = l->scan;
+    bool ones = true; /* all values so far are "1" */
+    uint32_t n, good, index;
+
+    scan_skip(&scan, p);
+    for (n = 0; n < most && p < stop; n++) {
+        const uint8_t *colon = scan_next(&scan), *end = seen = scan_next(&scan);
+        const size_t digits = (size_t)(colon - p);
+
+        end = end < stop ? end : stop;
+        if (colon >= stop || *colon != ':' || (end < stop && *end != ' ') || digits - 1 > 7 ||
+            colon - scan.begin < 8 || !number_short(colon, digits, &index) || index > s->width ||
+            (int64_t)index - 1 <= last)
+            break;
+        if (ones && (end - colon != 2 || colon[1] != '1')) {
+            if (n)
+                break; /* the next call goes on here */
+            ones = false;
+        }
+        if (!ones)
+            number_put(many, n, colon + 1, (size_t)(end - colon - 1));
+        last = b->col[l->entries + n] = index - 1;
+        p = end + (end < stop);
+    }
+    for (good = 0; ones && good < n; good++)
+        b->val[l->entries + good] = 1;
+    if (!ones)
+        good = number_many(many, n, b->val + l->entries);
+    if (good < n)
+        for (p = many->p[good]; p > l->p && p[-1] != ' '; p--)
+            ;
+    if (seen > p)
+        scan_from(&scan, p);
+    l->entries += good;
+    l->p = p;
+    l->scan = scan;
+    return good > 0;
 }
 
 /* "color=red:1" of any names: a column and a sign. */
@@ -217,20 +275,31 @@ static enum bad tidy(struct svm_line *l, struct block *b, uint32_t from)
     return BAD_NONE;
 }
 
-static enum bad decode_line(const struct svm *s, struct svm_line *l, struct block *b)
+/* Of the row whose entries are [from, to); -1: it has none. */
+static int64_t last_column(const struct block *b, uint32_t from, uint32_t to)
+{
+    return to > from ? (int64_t)b->col[to - 1] : -1;
+}
+
+static enum bad decode_line(struct svm *s, struct svm_line *l, struct block *b)
 {
     uint32_t n = b->n + l->row, from = l->entries;
     struct bytes w = next_word(l);
-    int64_t last = -1;
 
     if (!labels_text(&s->labels, w.p, w.n, &b->y[n]))
         return bad_word(l, BAD_LABEL, "no such class", w);
-    for (w = next_word(l); w.n; w = next_word(l)) {
-        enum bad bad = s->bits ? put_hashed(s, l, w, b) : put_entry(s, l, w, last, b);
+    for (;;) {
+        enum bad bad;
 
+        while (!s->bits && skip_blanks(l) && put_plain(s, l, last_column(b, from, l->entries), b))
+            ;
+        w = next_word(l);
+        if (!w.n)
+            break;
+        bad = s->bits ? put_hashed(s, l, w, b)
+                      : put_entry(s, l, w, last_column(b, from, l->entries), b);
         if (bad)
             return bad;
-        last = b->col[l->entries - 1];
     }
     if (s->bits) {
         enum bad bad = tidy(l, b, from);
@@ -252,12 +321,10 @@ static bool next_line(struct svm_line *l, const uint8_t **next, const uint8_t *e
         l->p = p;
         l->stop = nl ? nl : end;
         *next = nl ? nl + 1 : end;
-        hash = memchr(p, '#', (size_t)(l->stop - p));
+        hash = l->comments ? memchr(p, '#', (size_t)(l->stop - p)) : NULL;
         if (hash)
             l->stop = hash;
-        while (l->p < l->stop && blank(*l->p))
-            l->p++;
-        if (l->p < l->stop)
+        if (skip_blanks(l))
             return true;
     }
     return false;
@@ -266,12 +333,16 @@ static bool next_line(struct svm_line *l, const uint8_t **next, const uint8_t *e
 static enum bad svm_decode(void *self, struct bytes key, struct bytes value, int64_t offset,
                            int64_t timestamp_ms, struct block *b, char *detail)
 {
-    const struct svm *s = self;
+    struct svm *s = self;
     const uint8_t *next = value.p, *end = value.p + value.n;
     struct svm_line l = {.entries = b->ptr[b->n], .detail = detail};
     uint64_t hash = b->key ? hash64(key.p, key.n, 0) : 0;
 
     CHECK(value.p && b->ptr && b->y && b->s.d == s->width && b->n <= BLOCK_ROWS);
+    l.scan = (struct scan){value.p, end, value.p, 0, {':', ' ', '\n'}};
+    scan_from(&l.scan, value.p);
+    l.comments = memchr(value.p, '#', value.n) != NULL;
+    s->many.begin = value.p;
     for (; next_line(&l, &next, end); l.row++) {
         uint32_t n = b->n + l.row;
         enum bad bad = BAD_FULL;

@@ -63,39 +63,15 @@ static bool not_finite(const uint8_t *p, size_t n, double *out)
     return true;
 }
 
-/* ---- eight bytes at once, the first one lowest; digits are 0 .. 9 in their bytes ---- */
-
-#define BYTES(c) (0x0101010101010101u * (c))
+/* ---- eight bytes at once ---- */
 
 enum { POINT = '.' ^ '0' };
-
-static inline uint64_t eight_bytes(const uint8_t *p)
-{
-    uint64_t w;
-
-    memcpy(&w, p, sizeof w);
-    return w ^ BYTES('0');
-}
-
-/* 0x80 in bytes that are no digits, the first of them surely among them; 0: all are digits. */
-static inline uint64_t no_digits(uint64_t w)
-{
-    return ((w + BYTES(0x76)) | w) & BYTES(0x80);
-}
-
-/* Neighbours are added up: to two digits, to four, to eight. */
-static inline uint32_t eight_digits(uint64_t w)
-{
-    w = w * 10 + (w >> 8);
-    w = (w & 0x000000ff000000ff) * 100 + (w >> 16 & 0x000000ff000000ff);
-    return (uint32_t)w * 10000 + (uint32_t)(w >> 32);
-}
 
 /* 0x80 in the byte that is the first point; 0: there is none. */
 static inline uint64_t point_in(uint64_t w)
 {
-    w ^= BYTES(POINT);
-    w = ~(((w & BYTES(0x7f)) + BYTES(0x7f)) | w) & BYTES(0x80);
+    w ^= NUMBER_BYTES(POINT);
+    w = ~(((w & NUMBER_BYTES(0x7f)) + NUMBER_BYTES(0x7f)) | w) & NUMBER_BYTES(0x80);
     return w & (0 - w);
 }
 
@@ -108,8 +84,8 @@ static inline bool is_digit(uint8_t c)
 static const uint8_t *add_digits(struct decimal *d, const uint8_t *p, const uint8_t *end,
                                  bool fraction)
 {
-    while (end - p >= 8 && d->digits < 100000000000u && !no_digits(eight_bytes(p))) {
-        d->digits = d->digits * 100000000 + eight_digits(eight_bytes(p));
+    while (end - p >= 8 && d->digits < 100000000000u && !number_no_digits(number_bytes(p))) {
+        d->digits = d->digits * 100000000 + number_digits(number_bytes(p));
         d->exp10 -= fraction ? 8 : 0;
         p += 8;
     }
@@ -293,7 +269,8 @@ void number_put_odd(struct number_many *m, uint32_t i)
     m->odd = true;
     m->cut[i] = size > 16;
     memset(text, '0', sizeof text);
-    if (size > 24 || (size > 16 && no_digits(eight_bytes(p + size - 8) >> 8 * (24 - size)))) {
+    if (size > 24 ||
+        (size > 16 && number_no_digits(number_bytes(p + size - 8) >> 8 * (24 - size)))) {
         text[15] = 0;
     } else {
         size = size > 16 ? 16 : size;
@@ -317,7 +294,8 @@ static inline void split(const struct number_many *m, size_t i, bool wide, struc
     for (size_t k = 0; k < LANES; k++) {
         const uint64_t all = m->bytes[i + k] - (m->sign[i + k] >> 31);
         const uint64_t size = all < 16 ? all : 16, half = size < 8 ? size : 8, rest = size - half;
-        uint64_t low = wide ? m->low[i + k] ^ BYTES('0') : 0, high = m->high[i + k] ^ BYTES('0');
+        uint64_t low = wide ? m->low[i + k] ^ NUMBER_BYTES('0') : 0,
+                 high = m->high[i + k] ^ NUMBER_BYTES('0');
         uint64_t at_low, at_high, before_low, before_high;
 
         high = high >> 4 * (8 - half) >> 4 * (8 - half) << 4 * (8 - half) << 4 * (8 - half);
@@ -333,12 +311,12 @@ static inline void split(const struct number_many *m, size_t i, bool wide, struc
               : at_low ? low - before_low - (at_low >> 7) * POINT + (before_low << 8)
                        : low;
         /* without any digit, too; "0." with it */
-        l->bad[k] =
-            no_digits(low) | no_digits(high) | (high | low ? 0 : at_high >> 63 | (size == 0));
-        l->low[k] = (int32_t)eight_digits(low);
-        l->high[k] = (int32_t)eight_digits(high);
-        l->unit_low[k] = (int32_t)eight_digits(at_low >> 7);
-        l->unit_high[k] = (int32_t)eight_digits(at_high | at_low ? at_high >> 7 : 1ull << 56);
+        l->bad[k] = number_no_digits(low) | number_no_digits(high) |
+                    (high | low ? 0 : at_high >> 63 | (size == 0));
+        l->low[k] = (int32_t)number_digits(low);
+        l->high[k] = (int32_t)number_digits(high);
+        l->unit_low[k] = (int32_t)number_digits(at_low >> 7);
+        l->unit_high[k] = (int32_t)number_digits(at_high | at_low ? at_high >> 7 : 1ull << 56);
     }
 }
 

@@ -28,6 +28,42 @@ bool number_f32(const uint8_t *p, size_t n, float *out);
 /* Digits only, at most max. */
 bool number_u32(const uint8_t *p, size_t n, uint32_t max, uint32_t *out);
 
+/* ---- eight bytes at once, the first one lowest; digits are 0 .. 9 in their bytes ---- */
+
+#define NUMBER_BYTES(c) (0x0101010101010101u * (c))
+
+static inline uint64_t number_bytes(const uint8_t *p)
+{
+    uint64_t w;
+
+    memcpy(&w, p, sizeof w);
+    return w ^ NUMBER_BYTES('0');
+}
+
+/* 0x80 in bytes that are no digits, the first of them surely among them; 0: all are digits. */
+static inline uint64_t number_no_digits(uint64_t w)
+{
+    return ((w + NUMBER_BYTES(0x76)) | w) & NUMBER_BYTES(0x80);
+}
+
+/* Neighbours are added up: to two digits, to four, to eight. */
+static inline uint32_t number_digits(uint64_t w)
+{
+    w = w * 10 + (w >> 8);
+    w = (w & 0x000000ff000000ff) * 100 + (w >> 16 & 0x000000ff000000ff);
+    return (uint32_t)w * 10000 + (uint32_t)(w >> 32);
+}
+
+/* One to eight digits that end before `end`; what is before them is read, too. */
+static inline bool number_short(const uint8_t *end, size_t n, uint32_t *out)
+{
+    const size_t other = 8 * (8 - n);
+    const uint64_t w = number_bytes(end - 8) >> other << other;
+
+    *out = number_digits(w);
+    return !number_no_digits(w);
+}
+
 /* ---- many numbers of a text at once, each as number_f32 would have it ---- */
 
 enum { NUMBER_MANY = 32 };
