@@ -34,6 +34,30 @@ static enum st put_all_missing(struct avro_compiler *c, uint32_t first, uint32_t
     return ST_OK;
 }
 
+/* ---- forms ---- */
+
+/* How numbers of this type stand in a message, or FORM_NONE. */
+static uint8_t form_of(const struct avro_node *n)
+{
+    if (n->kind == AVRO_K_INT || n->kind == AVRO_K_LONG || n->kind == AVRO_K_FLOAT ||
+        n->kind == AVRO_K_DOUBLE)
+        return (uint8_t)n->kind;
+    if (n->kind != AVRO_K_UNION || n->n != 2)
+        return FORM_NONE;
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint8_t form = form_of(n->field[i].type);
+
+        if (n->field[1 - i].type->kind == AVRO_K_NULL && form)
+            return form | (uint8_t)(i ? FORM_SECOND : FORM_FIRST);
+    }
+    return FORM_NONE;
+}
+
+static bool is_whole(uint8_t form)
+{
+    return (form & FORM_KIND) == AVRO_K_INT || (form & FORM_KIND) == AVRO_K_LONG;
+}
+
 /* ---- unions ---- */
 
 /* A branch has to give all roles that lie at or below the union; else it is a reason to refuse the
@@ -158,6 +182,7 @@ static enum st put_array(struct avro_compiler *c, struct avro_node *n, const str
     if (item->kind == AVRO_K_FLOAT)
         return avro_put_op(c, OP_FLOAT_ARRAY, role->column, role->width);
     TRY(avro_put_op(c, OP_ARRAY, role->column, role->width));
+    avro_last_op(c)->form = form_of(item);
     TRY(put_item(c, item, role->column));
     return avro_end_body(c, at);
 }
@@ -297,14 +322,92 @@ static enum st put_map(struct avro_compiler *c, struct avro_node *n, uint32_t ke
     return ST_OK;
 }
 
+static enum st put_field(struct avro_compiler *c, const struct avro_field *f)
+{
+    uint32_t old, old_name;
+
+    TRY(avro_enter(c, f->name, &old, &old_name));
+    TRY(put_value(c, f->type, f));
+    avro_leave(c, old, old_name);
+    return ST_OK;
+}
+
+/* The role of a field of the record at c->path, if it is one column; else NULL. */
+static enum st column_of(struct avro_compiler *c, const struct avro_field *f,
+                         const struct avro_role **role)
+{
+    const uint32_t names = c->names_bytes;
+    uint32_t old, old_name;
+
+    TRY(avro_enter(c, f->name, &old, &old_name));
+    *role = avro_role_at(c, c->path);
+    if (*role && ((*role)->sink != SINK_COLUMN || (*role)->array))
+        *role = NULL;
+    avro_leave(c, old, old_name);
+    c->names_bytes = names;
+    return ST_OK;
+}
+
+/* So many fields from this one on are numbers of one form, for columns in their order. (Plain
+ * floats and doubles that follow each other are one operation anyway.) A whole number is as good as
+ * a long of its size: both are AVRO_K_INT, if one is. */
+static enum st count_run(struct avro_compiler *c, const struct avro_field *f, uint32_t most,
+                         uint32_t *n, uint32_t *column, uint8_t *form)
+{
+    *form = form_of(f->type);
+    for (*n = 0; *n < most; ++*n) {
+        const uint8_t next = form_of(f[*n].type);
+        const uint8_t both = (uint8_t)(AVRO_K_INT ^ AVRO_K_LONG);
+        const struct avro_role *role;
+
+        if (next == FORM_NONE || next == AVRO_K_FLOAT || next == AVRO_K_DOUBLE)
+            break;
+        if (next != *form && !(is_whole(next) && is_whole(*form) && (next ^ *form) == both))
+            break;
+        TRY(column_of(c, &f[*n], &role));
+        if (!role || (*n && role->column != *column + *n))
+            break;
+        *column = role->column - *n;
+        *form = next < *form ? next : *form;
+    }
+    return ST_OK;
+}
+
+/* A body for each, since any may have a value that only its own operations can deal with. */
+static enum st put_run(struct avro_compiler *c, const struct avro_field *f, uint32_t n,
+                       uint32_t column, uint8_t form)
+{
+    struct avro_plan *p = c->plan;
+    const uint32_t at = p->ops, first = p->jumps;
+
+    TRY(avro_put_op(c, OP_RUN, column, first));
+    avro_last_op(c)->form = form;
+    for (uint32_t i = 0; i <= n; i++, p->jumps++)
+        if (!avro_grow(&p->jump, p->jumps, &c->jumps_room, sizeof *p->jump))
+            return avro_no_memory(c);
+    p->jump[first] = n;
+    for (uint32_t i = 0; i < n; i++) {
+        p->jump[first + 1 + i] = p->ops;
+        TRY(put_field(c, &f[i]));
+        TRY(avro_put_op(c, OP_END, 0, 0));
+    }
+    p->op[at].c = p->ops;
+    return ST_OK;
+}
+
 static enum st put_record(struct avro_compiler *c, struct avro_node *n)
 {
-    for (uint32_t i = 0; i < n->n; i++) {
-        uint32_t old, old_name;
+    for (uint32_t i = 0; i < n->n;) {
+        uint32_t run = 0, column = 0;
+        uint8_t form;
 
-        TRY(avro_enter(c, n->field[i].name, &old, &old_name));
-        TRY(put_value(c, n->field[i].type, &n->field[i]));
-        avro_leave(c, old, old_name);
+        if (!c->measuring)
+            TRY(count_run(c, &n->field[i], n->n - i, &run, &column, &form));
+        if (run > 1)
+            TRY(put_run(c, &n->field[i], run, column, form));
+        else
+            TRY(put_field(c, &n->field[i]));
+        i += run > 1 ? run : 1;
     }
     return ST_OK;
 }

@@ -309,6 +309,11 @@ static void check_places(const struct avro_plan *p, const struct avro_op *op)
     case OP_ARRAY:
         CHECK(op->c);
         break;
+    case OP_RUN:
+        CHECK(op->c && op->b < p->jumps && op->b + p->jump[op->b] < p->jumps);
+        for (uint32_t i = 1; i <= p->jump[op->b]; i++)
+            CHECK(p->jump[op->b + i] > 0 && p->jump[op->b + i] < p->ops);
+        break;
     case OP_FAIL:
         CHECK(op->a > BAD_FULL && op->a < BAD_REASONS);
         break;
@@ -336,6 +341,9 @@ static void check_columns(const struct avro_plan *p, const struct avro_op *op)
         break;
     case OP_COLUMN:
         CHECK(!p->sparse && op->a < p->width);
+        break;
+    case OP_RUN:
+        CHECK(!p->sparse && op->a + p->jump[op->b] <= p->width);
         break;
     case OP_INDICES:
     case OP_VALUES:

@@ -49,18 +49,32 @@ enum bad avro_not_finite(struct run *r, const float *x, uint32_t n)
 static enum bad read_doubles(struct run *r, const struct avro_op *op)
 {
     float *x = r->x + op->a;
-    bool finite = true;
 
     if (left(r) / sizeof(double) < op->b)
         return avro_too_short(r, op->b * sizeof(double));
-    for (uint32_t i = 0; i < op->b; i++, r->p += sizeof(double)) {
-        double v;
+    if (!copy_doubles(x, r->p, op->b)) {
+        enum bad bad = avro_not_finite(r, x, op->b);
 
-        memcpy(&v, r->p, sizeof v);
-        x[i] = (float)v;
-        finite &= fabsf(x[i]) < INFINITY;
+        if (bad)
+            return bad;
     }
-    return finite ? BAD_NONE : avro_not_finite(r, x, op->b);
+    r->p += op->b * sizeof(double);
+    return BAD_NONE;
+}
+
+/* Fields of one form; one that is not as it should be has its own operations. */
+static enum bad read_fields(struct run *r, const struct avro_op *op)
+{
+    const uint32_t *jump = r->plan->jump + op->b, n = *jump++;
+    enum bad bad = BAD_NONE;
+
+    DCHECK(r->base == 0 && op->a + n <= r->b->s.d);
+    for (uint32_t i = 0; i < n && !bad; i++) {
+        i += avro_read_forms(r, op->form, r->x + op->a + i, n - i);
+        if (i < n)
+            bad = avro_run(r, jump[i]);
+    }
+    return bad;
 }
 
 static inline enum bad read_column(struct run *r, const struct avro_op *op)
@@ -190,6 +204,10 @@ enum bad avro_run(struct run *r, uint32_t pc)
             break;
         case OP_FLOAT_ARRAY:
             bad = read_float_array(r, op);
+            break;
+        case OP_RUN:
+            bad = read_fields(r, op);
+            pc = op->c;
             break;
         case OP_NUMBER:
             bad = read_sink(r, op);

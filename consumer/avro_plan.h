@@ -24,14 +24,17 @@ enum avro_code {
     OP_FAIL,  /* a: reason; a branch that cannot give what the job needs */
     OP_ROWS,  /* an array whose items are rows; the body of one follows, c is behind it */
     /* into columns */
-    OP_FLOATS,      /* b floats to columns a, a + 1, ... */
-    OP_DOUBLES,     /* b doubles */
-    OP_COLUMN,      /* one value of `kind` to column a; b: symbols of an enum */
-    OP_CONSTANT,    /* number[b], to column a or another sink: the default of a null */
-    OP_MISSING,     /* columns a, a + 1, ..., b of them, have no value */
-    OP_PACKED,      /* bytes that are b little-endian floats */
+    OP_FLOATS,   /* b floats to columns a, a + 1, ... */
+    OP_DOUBLES,  /* b doubles */
+    OP_COLUMN,   /* one value of `kind` to column a; b: symbols of an enum */
+    OP_RUN,      /* fields of one `form` to columns a, a + 1, ...; jump[b] is their number, behind
+                    it are the places of a body for each; c as for ROWS */
+    OP_CONSTANT, /* number[b], to column a or another sink: the default of a null */
+    OP_MISSING,  /* columns a, a + 1, ..., b of them, have no value */
+    OP_PACKED,   /* bytes that are b little-endian floats */
     OP_FLOAT_ARRAY, /* array of b floats */
-    OP_ARRAY,       /* array of b values to columns a, a + 1, ...: body and c as for ROWS */
+    OP_ARRAY,       /* array of b values to columns a, a + 1, ...: body and c as for ROWS; `form`
+                       is theirs */
     OP_MAP,         /* the keys [a, a + b) of `key`; body: of other keys, and c as for ROWS; kind 1:
                        keys may be absent */
     OP_INDICES,     /* array of `kind`: sparse columns */
@@ -61,8 +64,18 @@ enum avro_sink { /* part of fingerprints: append only */
                  SINK_VALUES
 };
 
+/* A number as its bytes stand in a message: of this kind, behind the number of a union's branch, or
+ * not. Runs of one form are read together; a value that is not as it should be, or null, is left to
+ * the operations of its body. */
+enum avro_form { /* kinds: AVRO_K_INT (and long), AVRO_K_LONG, AVRO_K_FLOAT, AVRO_K_DOUBLE */
+                 FORM_NONE,
+                 FORM_KIND = 0x0f,
+                 FORM_FIRST = 0x10, /* branch 0 of two, the other is null */
+                 FORM_SECOND = 0x20 /* branch 1 of two */
+};
+
 struct avro_op {
-    uint8_t code, kind, sink;
+    uint8_t code, kind, sink, form;
     uint32_t a, b, c;
     uint32_t name; /* of the field, in `names` */
 };

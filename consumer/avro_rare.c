@@ -29,8 +29,12 @@ static enum bad read_array(struct run *r, const struct avro_op *op, uint32_t pc)
             break;
         if (s.n > op->b - r->base)
             return wrong_width(r, r->base + s.n, op->b);
-        for (uint64_t i = 0; i < s.n && bad == BAD_NONE; i++, r->base++)
+        for (uint32_t stop = r->base + (uint32_t)s.n; r->base < stop && !bad; r->base++) {
+            r->base += avro_read_forms(r, op->form, r->x + op->a + r->base, stop - r->base);
+            if (r->base == stop)
+                break;
             bad = avro_run(r, pc);
+        }
         if (bad == BAD_NONE)
             bad = end_span(r, &s);
         if (bad)

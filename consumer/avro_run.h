@@ -44,6 +44,9 @@ enum bad avro_read_varint(struct run *r, uint64_t *v); /* of any length */
 /* Some are not: got says which column; or those may be missing, and none is infinite. */
 enum bad avro_not_finite(struct run *r, const float *x, uint32_t n);
 
+/* As many of n values of one form as are whole and finite, to x[n]; moves r->p behind them. */
+uint32_t avro_read_forms(struct run *r, uint8_t form, float *x, uint32_t n);
+
 static inline uint64_t left(const struct run *r)
 {
     DCHECK(r->p <= r->end);
@@ -221,6 +224,23 @@ static inline bool copy_floats(float *restrict x, const uint8_t *restrict p, uin
         memcpy(&v, p + 4 * (size_t)i, sizeof v);
         carry |= (v & 0x7f800000u) + 0x00800000u;
         memcpy(x + i, &v, sizeof v);
+    }
+    return carry < 0x80000000u;
+}
+
+/* The same of doubles, which become floats. */
+static inline bool copy_doubles(float *restrict x, const uint8_t *restrict p, uint32_t n)
+{
+    uint32_t carry = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t bits;
+        double v;
+
+        memcpy(&v, p + 8 * (size_t)i, sizeof v);
+        x[i] = (float)v;
+        memcpy(&bits, &x[i], sizeof bits);
+        carry |= (bits & 0x7f800000u) + 0x00800000u;
     }
     return carry < 0x80000000u;
 }
