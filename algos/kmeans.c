@@ -31,7 +31,8 @@
  * is soon the lightest and reseeded, and the model counts the rows that are left of all.
  *
  * State. centre, n, sse, shift, head, warm: kmeans.h. 4 K D bytes, and 4 W D while warming up.
- * Cost a row: 2 K D flops, one product; sums D. A batch: K D for the means.
+ * Cost a row: 2 K D flops, one product; sums D; 2 D for each centre that reseeding moves. A batch:
+ * K D for the means.
  * Merge. The view is the union of all slots' centres, which beats one common set (it is a finer
  *   coreset) and needs no exchange while learning. A slot still warming up contributes its rows,
  *   clustered to K points where they are more. Exact: the view is a function of the slots alone.
@@ -43,8 +44,6 @@
 
 #include <math.h>
 #include <string.h>
-
-enum { SPARES = 16 };
 
 /* ---- the steps ---- */
 
@@ -65,14 +64,14 @@ struct mat km_shift_rows(const struct ctx *x, struct mat in, const float *shift)
     return to;
 }
 
-void km_near(const struct ctx *x, struct mat in, struct mat centre, uint32_t k)
+/* The same with |c|^2 in KW_C2. */
+static void near_known(const struct ctx *x, struct mat in, struct mat centre, uint32_t k)
 {
     struct tensor *t = x->work->t;
     struct mat dist = mat(t[KW_DIST].f32, in.r, centre.r, centre.r);
 
     CHECK((uint64_t)in.r * centre.r <= t[KW_DIST].n);
     CHECK(in.c == centre.c && (k == 1 || k == 2) && k <= centre.r);
-    x->c->rowsq(x->cs, centre, t[KW_C2].f32);
     x->c->gemm(x->cs, TB, -2.0f, in, centre, 0.0f, dist);
     if (k == 1)
         x->c->rowmin(x->cs, dist, t[KW_C2].f32, t[KW_AT].u32, t[KW_VAL].f32);
@@ -80,14 +79,30 @@ void km_near(const struct ctx *x, struct mat in, struct mat centre, uint32_t k)
         x->c->topk(x->cs, dist, t[KW_C2].f32, k, t[KW_AT].u32, t[KW_VAL].f32);
 }
 
+void km_near(const struct ctx *x, struct mat in, struct mat centre, uint32_t k)
+{
+    x->c->rowsq(x->cs, centre, x->work->t[KW_C2].f32);
+    near_known(x, in, centre, k);
+}
+
+/* From val and KW_X2. */
+static void distances(const struct ctx *x, uint32_t rows, float *val, float *loss)
+{
+    km_ew(x, EW_square_distance, rows, 1,
+          (struct arg[8]){{val, 1}, {x->work->t[KW_X2].f32, 0}, {loss, 1}}, NULL);
+}
+
+static void assign_known(const struct ctx *x, struct mat in, struct mat centre, float *loss)
+{
+    near_known(x, in, centre, 1);
+    x->c->rowsq(x->cs, in, x->work->t[KW_X2].f32);
+    distances(x, in.r, x->work->t[KW_VAL].f32, loss);
+}
+
 void km_assign(const struct ctx *x, struct mat in, struct mat centre, float *loss)
 {
-    struct tensor *t = x->work->t;
-
-    km_near(x, in, centre, 1);
-    x->c->rowsq(x->cs, in, t[KW_X2].f32);
-    km_ew(x, EW_square_distance, in.r, 1,
-          (struct arg[8]){{t[KW_VAL].f32, 1}, {t[KW_X2].f32, 0}, {loss, 1}}, NULL);
+    x->c->rowsq(x->cs, centre, x->work->t[KW_C2].f32);
+    assign_known(x, in, centre, loss);
 }
 
 void km_sums_clear(const struct ctx *x)
@@ -215,8 +230,19 @@ static struct span rows_from(const struct km *l, const struct rows *r, uint32_t 
  * turn, for a light one far from all others costs more than one of many that are close. */
 struct spare {
     uint32_t n, centre[SPARES], near[SPARES];
-    double cost[SPARES]; /* of the squared distances; infinite: not this one any more */
+    double cost[SPARES];            /* of the squared distances; infinite: not this one any more */
+    uint32_t moved, at[2 * SPARES]; /* centres that reseeding has moved, ascending */
 };
+
+static void note_moved(struct spare *f, uint32_t j)
+{
+    uint32_t i = f->moved++;
+
+    CHECK(i < 2 * SPARES);
+    for (; i && f->at[i - 1] > j; i--)
+        f->at[i] = f->at[i - 1];
+    f->at[i] = j;
+}
 
 static bool spare_has(const struct spare *f, uint32_t j)
 {
@@ -246,7 +272,7 @@ static void choose_spares(const struct km *l, const double *n, uint64_t batch, s
             f->centre[f->n++] = (uint32_t)((at + i) % l->k);
 }
 
-/* Their nearest neighbours, all by one product. */
+/* Their nearest neighbours, all by one product. KW_C2 is known. */
 static void find_spares(const struct ctx *x, const struct km *l, struct tensors *s, uint64_t batch,
                         struct spare *f)
 {
@@ -260,7 +286,7 @@ static void find_spares(const struct ctx *x, const struct km *l, struct tensors 
     some = mat(t[KW_SUM].f32, f->n, l->d, l->d);
     x->c->put(x->cs, t[KW_PICK].u32, f->centre, f->n * sizeof *at);
     x->c->gather(x->cs, all, t[KW_PICK].u32, some);
-    km_near(x, some, all, 2);
+    near_known(x, some, all, 2);
     x->c->rowsq(x->cs, some, t[KW_X2].f32);
     x->c->get(x->cs, at, t[KW_AT].u32, 2 * f->n * sizeof *at);
     x->c->get(x->cs, val, t[KW_VAL].f32, 2 * f->n * sizeof *val);
@@ -290,9 +316,74 @@ static void give_up(const struct ctx *x, const struct km *l, struct tensors *s, 
     n[near] += n[j];
     n[j] = 0;
     s->t[KM_SSE].f64[0] += f->cost[i];
+    note_moved(f, j);
+    note_moved(f, near);
     for (uint32_t q = 0; q < f->n; q++)
         if (f->centre[q] == j || f->near[q] == j || f->centre[q] == near || f->near[q] == near)
             f->cost[q] = (double)__builtin_inff();
+}
+
+struct near { /* what rowmin() leaves, in compute space */
+    uint32_t *at;
+    float *val;
+};
+
+/* Room beside what all centres left. */
+static struct near near_moved(const struct ctx *x)
+{
+    const struct tensor *at = &x->work->t[KW_AT], *val = &x->work->t[KW_VAL];
+
+    return (struct near){at->u32 + at->d.dim[0], val->f32 + val->d.dim[0]};
+}
+
+/* The nearest of a few centres, without touching KW_DIST. */
+static void near_some(const struct ctx *x, struct mat in, struct mat some, struct near to)
+{
+    struct tensor *t = x->work->t;
+    struct mat dist = mat(t[KW_DIST_MOVED].f32, in.r, some.r, some.r);
+
+    CHECK((uint64_t)in.r * some.r <= t[KW_DIST_MOVED].n);
+    x->c->rowsq(x->cs, some, t[KW_STEP].f32);
+    x->c->gemm(x->cs, TB, -2.0f, in, some, 0.0f, dist);
+    x->c->rowmin(x->cs, dist, t[KW_STEP].f32, to.at, to.val);
+}
+
+/* The learned rows' nearest centres once more, where some have moved: of the others the products
+ * stand in KW_DIST. loss[in.r]: the squared distances, in host memory. */
+static void reassign(const struct ctx *x, const struct km *l, struct tensors *s, struct mat in,
+                     const struct spare *f, float *loss)
+{
+    struct tensor *t = x->work->t;
+    struct mat all = mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d);
+    struct mat some = mat(t[KW_SUM].f32, f->moved, l->d, l->d);
+    struct near moved = near_moved(x);
+    uint32_t *at = t[HOST_U32].u32, *other = at + in.r;
+    float *val = t[HOST_F32].f32, *other_val = val + in.r;
+    const float inf = __builtin_inff();
+
+    x->c->put(x->cs, t[KW_PICK].u32, f->at, f->moved * sizeof *at);
+    x->c->gather(x->cs, all, t[KW_PICK].u32, some);
+    near_some(x, in, some, moved);
+    for (uint32_t i = 0; i < f->moved; i++)
+        x->c->put(x->cs, t[KW_C2].f32 + f->at[i], &inf, sizeof inf);
+    x->c->rowmin(x->cs, mat(t[KW_DIST].f32, in.r, l->k, l->k), t[KW_C2].f32, t[KW_AT].u32,
+                 t[KW_VAL].f32);
+    x->c->get(x->cs, at, t[KW_AT].u32, in.r * sizeof *at);
+    x->c->get(x->cs, val, t[KW_VAL].f32, in.r * sizeof *val);
+    x->c->get(x->cs, other, moved.at, in.r * sizeof *other);
+    x->c->get(x->cs, other_val, moved.val, in.r * sizeof *other_val);
+    for (uint32_t i = 0; i < in.r; i++) {
+        uint32_t j = f->at[other[i]];
+
+        if (other_val[i] < val[i] || (other_val[i] == val[i] && j < at[i])) {
+            at[i] = j;
+            val[i] = other_val[i];
+        }
+    }
+    x->c->put(x->cs, t[KW_AT].u32, at, in.r * sizeof *at);
+    x->c->put(x->cs, t[KW_VAL].f32, val, in.r * sizeof *val);
+    distances(x, in.r, t[KW_VAL].f32, t[KW_LOSS].f32);
+    x->c->get(x->cs, loss, t[KW_LOSS].f32, in.r * sizeof *loss);
 }
 
 /* Gives the cheapest spare centre up to the farthest row, if that is worth it; n of the new centre
@@ -301,7 +392,9 @@ static void give_up(const struct ctx *x, const struct km *l, struct tensors *s, 
 static bool reseed(const struct ctx *x, const struct km *l, struct tensors *s, struct span p,
                    struct mat in, struct spare *f, float *loss)
 {
-    float *row = x->work->t[HOST_F32].f32, *c;
+    struct tensor *t = x->work->t;
+    float *row = t[HOST_F32].f32, *c;
+    struct near one = near_moved(x);
     uint32_t far = 0, cheap = 0;
 
     for (uint32_t i = 1; i < p.train; i++)
@@ -314,9 +407,9 @@ static bool reseed(const struct ctx *x, const struct km *l, struct tensors *s, s
     c = s->t[KM_CENTRE].f32 + (size_t)f->centre[cheap] * l->d;
     x->c->get(x->cs, row, in.p + (size_t)far * in.ld, l->d * sizeof *row);
     x->c->put(x->cs, c, row, l->d * sizeof *row);
-    in.r = p.train;
-    km_assign(x, in, mat(c, 1, l->d, l->d), x->work->t[KW_LOSS].f32);
-    x->c->get(x->cs, row, x->work->t[KW_LOSS].f32, p.train * sizeof *row);
+    near_some(x, in, mat(c, 1, l->d, l->d), one);
+    distances(x, in.r, one.val, t[KW_LOSS].f32);
+    x->c->get(x->cs, row, t[KW_LOSS].f32, p.train * sizeof *row);
     for (uint32_t i = 0; i < p.train; i++)
         loss[i] = row[i] < loss[i] ? row[i] : loss[i];
     return true;
@@ -328,27 +421,26 @@ static void learn(const struct ctx *x, const struct km *l, struct tensors *s, st
 {
     struct mat in = km_shift_rows(x, p.in, s->t[KM_SHIFT].f32);
     float *host = x->work->t[HOST_LOSS].f32;
+    struct mat all = mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d);
     double sum = 0, weight = 0;
     struct spare f = {.n = 0};
-    bool moved = false;
 
+    x->c->rowsq(x->cs, all, x->work->t[KW_C2].f32);
     if (p.train && l->k > 1)
         find_spares(x, l, s, batch, &f);
-    km_assign(x, in, mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), loss);
+    assign_known(x, in, all, loss);
     x->c->get(x->cs, host, loss, p.train * sizeof *host);
+    in.r = p.train;
     while (f.n && reseed(x, l, s, p, in, &f, host))
-        moved = true;
-    if (moved) {
-        km_assign(x, in, mat(s->t[KM_CENTRE].f32, l->k, l->d, l->d), x->work->t[KW_LOSS].f32);
-        x->c->get(x->cs, host, x->work->t[KW_LOSS].f32, p.train * sizeof *host);
-    }
+        ;
+    if (f.moved)
+        reassign(x, l, s, in, &f, host);
     for (uint32_t i = 0; i < p.train; i++) {
         weight += (double)p.host_weight[i];
         sum += (double)p.host_weight[i] * (double)host[i];
     }
     if (!(weight > 0))
         return;
-    in.r = p.train;
     km_sums_clear(x);
     km_sums_add(x, in, p.weight);
     km_move(x, centres_of(s), sum);

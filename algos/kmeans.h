@@ -53,16 +53,18 @@ enum {
 };
 
 enum { CANDIDATES = 8 }; /* most of one draw of derive */
+enum { SPARES = 16 };    /* most centres that one batch may give up */
 
 /* Work. KW_ ones are in compute space. */
 enum {
-    KW_X,     /* f32[B, XLD] rows less shift */
-    KW_DIST,  /* f32[B, K] -2 x c */
-    KW_AT,    /* u32[B, 2] nearest centres, */
-    KW_VAL,   /* f32[B, 2] their |c|^2 - 2 x c, */
-    KW_X2,    /* f32[B] and |x|^2 */
-    KW_LOSS,  /* f32[B] their sum, where the caller wants none */
-    KW_C2,    /* f32[K] |c|^2 */
+    KW_X,          /* f32[B, XLD] rows less shift */
+    KW_DIST,       /* f32[B, K] -2 x c */
+    KW_DIST_MOVED, /* f32[B, 2 SPARES] the same of centres that reseeding moved */
+    KW_AT,         /* u32[B, 2] nearest centres, */
+    KW_VAL,        /* f32[B, 2] their |c|^2 - 2 x c, */
+    KW_X2,         /* f32[B] and |x|^2 */
+    KW_LOSS,       /* f32[B] their sum, where the caller wants none */
+    KW_C2,         /* f32[K] |c|^2 */
     KW_SUM,   /* f32[max(K, CANDIDATES), D] sums of rows, then steps; score, derive: some centres */
     KW_MASS,  /* f64[K] weight of those rows */
     KW_RATE,  /* f32[2, K] operands of mean_step */
@@ -71,9 +73,9 @@ enum {
     KW_PICK,  /* u32[K] rows of warm chosen as centres */
     KW_RID,   /* u64[1] counter of random numbers */
     KW_WARM,  /* f32[W] weights of warm */
-    HOST_F32, /* f32[max(B, K, 2 D)] */
+    HOST_F32, /* f32[max(2 B, K, 2 D)] */
     HOST_LOSS,  /* f32[B] squared distances */
-    HOST_U32,   /* u32[max(B, K)] */
+    HOST_U32,   /* u32[max(2 B, K)] */
     HOST_MASS,  /* f64[K] weight by centre */
     HOST_D2,    /* f64[max(W, P K)] weight * squared distance to the nearest centre, */
     HOST_NEXT,  /* f64[P K] and to the second nearest */

@@ -119,10 +119,11 @@ static void declare_view(struct decl *d, const struct km *l)
 static void declare_work(struct decl *d, const struct km *l)
 {
     const uint64_t b = l->b, k = l->k, dim = l->d, points = (uint64_t)l->p * k;
-    const uint64_t wide = b > k ? b : k;
+    const uint64_t wide = 2 * b > k ? 2 * b : k;
     const struct tdecl t[] = {
         TENSOR(KW_X, "x", "rows less shift", DT_F32, 0, 0, b, l->xld),
         TENSOR(KW_DIST, "dist", "distances", DT_F32, 0, 0, b, k),
+        TENSOR(KW_DIST_MOVED, "dist.moved", "of centres that moved", DT_F32, 0, 0, b, 2 * SPARES),
         TENSOR(KW_AT, "at", "nearest centres", DT_U32, 0, 0, b, 2),
         TENSOR(KW_VAL, "val", "and their terms", DT_F32, 0, 0, b, 2),
         TENSOR(KW_X2, "x2", "squares of rows", DT_F32, 0, 0, b, 0),
