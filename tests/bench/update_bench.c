@@ -1,14 +1,26 @@
 /* update_bench: rows a second of update(), prequential outputs and losses included, at the batch
- * size that accuracy wants, and its arithmetic as a share of this machine's sgemm peak.
+ * size that accuracy wants, its arithmetic as a share of this machine's sgemm peak, and what
+ * metrics_add() adds to a batch.
  *
  * Peak: the best of ten 1024 x 1024 x 1024 products by OpenBLAS on one thread. Arithmetic: 4 D Z
  * flops a row for linear (two products over D features and Z = models x classes columns; nnz
  * instead of D if sparse), 2 D K for kmeans (one product with K centres); losses, optimiser steps
  * and means are not counted, so the share says what they cost. A figure is the best of five runs of
  * a fifth of a second each over 4,096 rows in memory, in CPU time of the one thread, so that
- * neighbours on the machine disturb it little. */
+ * neighbours on the machine disturb it little. Rows are uniform, so kmeans reseeds rarely;
+ * kmeans_peer.py has real ones.
+ *
+ * Behind the table, ratios that have a limit: both sides take turns in seven rounds; the median of
+ * the rounds' ratios, with the least and the greatest.
+ *
+ * usage: update_bench              the table and the ratios
+ *        update_bench limits       the ratios
+ *        update_bench pass FILE    a pass of kmeans, K = 1,000, over the rows of FILE, float32 of
+ *                                  784 columns: prints rows and seconds, and writes the centres to
+ *                                  FILE.centres; for kmeans_peer.py */
 #include "algos/kmeans.h"
 #include "algos/linear.h"
+#include "algos/metrics.h"
 #include "algos/tensors.h"
 
 #include <stdio.h>
@@ -16,7 +28,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROWS = 4096, RUNS = 5, RUN_US = 200000, SHIFT = 18 };
+enum { ROWS = 4096, RUNS = 5, RUN_US = 200000, SHIFT = 18, ROUNDS = 7 };
+enum { PACKED_MAX = 5, PEAK_SHARE_MIN = 65 }; /* the limits */
 
 static const struct job {
     const char *what;
@@ -26,9 +39,11 @@ static const struct job {
     {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 1, 32, 0},
     {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 8, 32, 0},
     {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 32, 32, 0},
+    {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 1, 512, 0},
     {"logistic d=28", LINEAR_LOGISTIC, 28, 0, 2, 8, 512, 0},
     {"logistic d=784", LINEAR_LOGISTIC, 784, 0, 2, 1, 32, 0},
     {"logistic d=784", LINEAR_LOGISTIC, 784, 0, 2, 8, 32, 0},
+    {"logistic d=784", LINEAR_LOGISTIC, 784, 0, 2, 32, 32, 0},
     {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 1, 32, 0},
     {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 8, 32, 0},
     {"softmax d=784 C=10", LINEAR_SOFTMAX, 784, 0, 10, 8, 512, 0},
@@ -39,6 +54,9 @@ static const struct job {
     {"kmeans d=784 K=200", 0, 784, 0, 0, 1, 1024, 10},
     {"kmeans d=784 K=1000", 0, 784, 0, 0, 1, 1024, 100},
 };
+static const struct job one = {"one", LINEAR_LOGISTIC, 784, 0, 2, 1, 32, 0};
+static const struct job packed = {"packed", LINEAR_LOGISTIC, 784, 0, 2, 32, 32, 0};
+static const struct job centres = {"centres", 0, 784, 0, 0, 1, 1024, 100};
 
 struct bench {
     const struct job *j;
@@ -92,28 +110,25 @@ static float uniform(void)
     return (float)(seed >> 40) * 0x1p-24f;
 }
 
-static double peak(void)
+/* GFlop/s of `times` products, the best of them. */
+static double peak(int times)
 {
     enum { N = 1024 };
-    struct mat m[3];
+    static struct mat m[3];
     double best = 0.0;
-    struct err e;
 
-    must(compute_openblas.open(NULL, &e), &e);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3 && !m[i].p; i++) {
         m[i] = (struct mat){room((size_t)N * N, sizeof(float)), N, N, N};
-    for (uint32_t i = 0; i < 2 * N * N; i++)
-        m[i / (N * N)].p[i % (N * N)] = uniform() - 0.5f;
-    for (int i = 0; i < 10; i++) {
+        for (uint32_t q = 0; q < N * N; q++)
+            m[i].p[q] = uniform() - 0.5f;
+    }
+    for (int i = 0; i < times; i++) {
         int64_t begin = cpu_us();
 
         compute_openblas.gemm(NULL, NO_T, 1.0f, m[0], m[1], 0.0f, m[2]);
         double rate = 2.0 * N * N * N / (double)(cpu_us() - begin) * 1e-3;
         best = rate > best ? rate : best;
     }
-    for (int i = 0; i < 3; i++)
-        compute_ref.free(NULL, m[i].p);
-    compute_openblas.close(NULL);
     return best;
 }
 
@@ -184,6 +199,8 @@ static void make_rows(struct bench *b)
 
 static void begin(struct bench *b, const struct job *j, const struct compute *c)
 {
+    struct tdecl metrics[METRIC_DECLS];
+
     memset(b, 0, sizeof *b);
     b->j = j;
     b->sh = (struct shape){.batch_rows = j->batch,
@@ -208,8 +225,8 @@ static void begin(struct bench *b, const struct job *j, const struct compute *c)
     must(tensors_declare(&b->work, b->a, PART_WORK, &b->sh, b->x.opts, NULL, NULL, 0, SHIFT,
                          UINT32_MAX, &b->err),
          &b->err);
-    must(tensors_declare(&b->state, b->a, PART_STATE, &b->sh, b->x.opts, NULL, NULL, 0, SHIFT,
-                         UINT32_MAX, &b->err),
+    must(tensors_declare(&b->state, b->a, PART_STATE, &b->sh, b->x.opts, NULL, metrics,
+                         metrics_decls(metrics, 0, b->a, &b->sh), SHIFT, UINT32_MAX, &b->err),
          &b->err);
     must(tensors_alloc(&b->work, c, NULL, &b->err), &b->err);
     must(tensors_alloc(&b->state, c, NULL, &b->err), &b->err);
@@ -231,46 +248,183 @@ static void end(struct bench *b)
     b->x.c->close(NULL);
 }
 
-/* Rows a microsecond. */
-static double measure(struct bench *b)
+/* Batches for at least us microseconds; us a batch. */
+static double run(struct bench *b, int64_t us, bool metrics)
 {
-    double best = 0.0;
+    int64_t from = cpu_us(), took = 0;
+    uint64_t n = 0;
 
-    for (int run = 0; run < RUNS; run++) {
-        int64_t from = cpu_us(), took = 0;
-        uint64_t n = 0;
-
-        for (; took < RUN_US; took = cpu_us() - from)
-            for (uint32_t i = 0; i < b->batches; i++, n += b->j->batch)
+    for (; took < us; took = cpu_us() - from, n += b->batches)
+        for (uint32_t i = 0; i < b->batches; i++)
+            if (metrics)
+                metrics_add(&b->state, &b->sh, &b->rows[i], &b->eval);
+            else
                 must(b->a->update(&b->x, &b->state, &b->rows[i], &b->eval), &b->err);
-        best = (double)n / (double)took > best ? (double)n / (double)took : best;
+    return (double)took / (double)n;
+}
+
+static double least(struct bench *b, bool metrics)
+{
+    double best = run(b, RUN_US, metrics);
+
+    for (int i = 1; i < RUNS; i++) {
+        double us = run(b, RUN_US, metrics);
+
+        best = us < best ? us : best;
     }
     return best;
 }
 
-int main(void)
+/* Flops of a row. */
+static double flops(const struct bench *b)
 {
-    double top = peak();
+    if (b->j->k)
+        return 2.0 * b->j->d * b->ko.k * b->ko.extra_centers;
+    return 4.0 * (b->j->nnz ? b->j->nnz : b->j->d) * b->sh.zcols;
+}
+
+static void table(void)
+{
+    double top = peak(10);
 
     printf("sgemm peak %.0f GFlop/s (openblas, one thread)\n\n", top);
-    printf("%-24s %6s %6s %-9s %11s %11s %9s %7s\n", "linear is adagrad", "models", "batch",
-           "back end", "M rows/s", "us/batch", "GFlop/s", "of peak");
+    printf("%-24s %6s %6s %-9s %9s %9s %9s %7s %10s\n", "linear is adagrad", "models", "batch",
+           "back end", "M rows/s", "us/batch", "GFlop/s", "of peak", "metrics us");
     for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
         for (uint32_t c = 0; c < compute_count && compute_list[c]->host_memory; c++) {
             static struct bench b;
-            double rate, flops;
+            double us, rate;
 
             begin(&b, &jobs[i], compute_list[c]);
-            rate = measure(&b);
-            flops = 4.0 * (jobs[i].nnz ? jobs[i].nnz : jobs[i].d) * b.sh.zcols * rate * 1e-3;
-            if (jobs[i].k)
-                flops = 2.0 * jobs[i].d * b.ko.k * b.ko.extra_centers * rate * 1e-3;
-            printf("%-24s %6u %6u %-9s %11.2f %11.2f %9.1f %6.0f%%\n", jobs[i].what, jobs[i].models,
-                   jobs[i].batch, compute_list[c]->name, rate, jobs[i].batch / rate, flops,
-                   100.0 * flops / top);
+            us = least(&b, false);
+            rate = flops(&b) * jobs[i].batch / us * 1e-3;
+            printf("%-24s %6u %6u %-9s %9.2f %9.2f %9.1f %6.0f%% %10.2f\n", jobs[i].what,
+                   jobs[i].models, jobs[i].batch, compute_list[c]->name, jobs[i].batch / us, us,
+                   rate, 100.0 * rate / top, least(&b, true));
             fflush(stdout);
             end(&b);
         }
     }
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void show(const char *what, double ratio[ROUNDS], const char *limit, double bound)
+{
+    qsort(ratio, ROUNDS, sizeof *ratio, ascending);
+    printf("%-58s %.2f (%.2f .. %.2f; limit %s %.2f)\n", what, ratio[ROUNDS / 2], ratio[0],
+           ratio[ROUNDS - 1], limit, bound);
+}
+
+static void limits(void)
+{
+    static struct bench a, b;
+    double ratio[ROUNDS];
+
+    begin(&a, &one, &compute_openblas);
+    begin(&b, &packed, &compute_openblas);
+    for (int i = 0; i < ROUNDS; i++)
+        ratio[i] = 1 / run(&a, RUN_US, false) * run(&b, RUN_US, false);
+    show("32 packed linear models : one, d = 784, batch 32", ratio, "<=", PACKED_MAX);
+    end(&a);
+    end(&b);
+    begin(&a, &centres, &compute_openblas);
+    for (int i = 0; i < ROUNDS; i++) {
+        double top = peak(10);
+
+        ratio[i] = flops(&a) * a.j->batch / run(&a, RUN_US, false) * 1e-3 / top;
+    }
+    show("kmeans K = 1000, d = 784, batch 1024 : sgemm peak", ratio, ">=", PEAK_SHARE_MIN / 100.0);
+    end(&a);
+}
+
+/* ---- for kmeans_peer.py ---- */
+
+/* The rows of the file in place of the random ones; less than a batch at the end is left out. */
+static void read_rows(struct bench *b, const char *path)
+{
+    const size_t bytes = (size_t)b->j->batch * b->j->d * sizeof(float);
+    FILE *f = fopen(path, "rb");
+    uint32_t all;
+
+    if (!f || fseek(f, 0, SEEK_END) != 0) {
+        fprintf(stderr, "update_bench: %s cannot be read\n", path);
+        exit(1);
+    }
+    all = (uint32_t)((size_t)ftell(f) / bytes);
+    rewind(f);
+    compute_ref.free(NULL, b->mem);
+    compute_ref.free(NULL, b->weight);
+    compute_ref.free(NULL, b->rows);
+    b->mem = room(all, bytes);
+    b->weight = room(b->j->batch, sizeof(float));
+    b->rows = room(all, sizeof *b->rows);
+    for (uint32_t i = 0; i < b->j->batch; i++)
+        b->weight[i] = 1.0f;
+    b->batches = (uint32_t)fread(b->mem, bytes, all, f);
+    fclose(f);
+    for (uint32_t i = 0; i < b->batches; i++) {
+        struct rows *r = &b->rows[i];
+
+        *r = (struct rows){.n = b->j->batch, .train = b->j->batch, .batch = i, .decay = 1};
+        r->weight = b->weight;
+        r->host = r;
+        r->in[0].d = r->in[0].ld = b->j->d;
+        r->in[0].x = b->mem + (size_t)i * b->j->batch * b->j->d;
+    }
+}
+
+static void write_centres(const struct bench *b, const char *path)
+{
+    const struct tensor *t = b->state.t;
+    char name[4096];
+    FILE *f;
+
+    snprintf(name, sizeof name, "%s.centres", path);
+    f = fopen(name, "wb");
+    for (uint64_t i = 0; f && i < t[KM_CENTRE].n; i++) {
+        float v = t[KM_CENTRE].f32[i] + t[KM_SHIFT].f32[i % b->j->d];
+
+        fwrite(&v, sizeof v, 1, f);
+    }
+    if (!f || fclose(f) != 0) {
+        fprintf(stderr, "update_bench: %s cannot be written\n", name);
+        exit(1);
+    }
+}
+
+/* The first rows make the centres; then all are learned, and that is timed. */
+static void pass(const char *path)
+{
+    static struct bench b;
+    double us;
+
+    begin(&b, &centres, &compute_openblas);
+    read_rows(&b, path);
+    for (uint32_t i = 0; i < b.batches && !b.state.t[KM_HEAD].u64[HEAD_SEEDED]; i++)
+        must(b.a->update(&b.x, &b.state, &b.rows[i], &b.eval), &b.err);
+    us = run(&b, 1, false);
+    printf("%u %.6f\n", b.batches * b.j->batch, us * b.batches * 1e-6);
+    write_centres(&b, path);
+    end(&b);
+}
+
+int main(int argc, char **argv)
+{
+    struct err e;
+
+    must(compute_openblas.open(NULL, &e), &e);
+    if (argc == 3 && strcmp(argv[1], "pass") == 0) {
+        pass(argv[2]);
+        return 0;
+    }
+    if (argc == 1)
+        table();
+    limits();
     return 0;
 }
