@@ -33,6 +33,11 @@ const struct compute *device_other(const struct job *j, const struct compute *of
     return offered ? offered : compute_find(named(j) ? j->backend : "cuda");
 }
 
+uint32_t device_mark(const struct compute *c)
+{
+    return c->host_memory ? 0 : 1 + (uint32_t)(hash64(c->name, strlen(c->name), 0) % SLOT_BACKENDS);
+}
+
 /* ---- opened ---- */
 
 enum st compute_start(const struct compute *c, void **self, struct err *e)

@@ -61,6 +61,10 @@ MUST enum st device_rate(const struct device_job *d, const struct compute *c, vo
 MUST enum st device_open(const struct job *j, const struct device_job *d,
                          const struct compute *other, const struct compute **c, void **self,
                          struct err *e);
+/* What a slot says of the back end that learned it last: 0: the CPU's, of any; else one that no
+ * other of this program has. */
+uint32_t device_mark(const struct compute *c);
+
 /* Opens one. */
 MUST enum st compute_start(const struct compute *c, void **self, struct err *e);
 void compute_stop(const struct compute *c, void *self); /* self may be NULL */

@@ -2,6 +2,7 @@
  * greater position; the local one where they are equal. */
 #include "config/base/log.h"
 #include "config/base/memory.h"
+#include "consumer/device.h"
 #include "consumer/slot_reader.h"
 #include "consumer/snapshot.h"
 #include "consumer/worker.h"
@@ -108,6 +109,26 @@ static void describe_tensors(const struct tensors *ts, struct manifest *m)
     }
 }
 
+static void mark_backend(const struct worker *w, struct partition *p)
+{
+    p->m.flags &= ~((uint32_t)SLOT_BACKENDS << SLOT_BACKEND_SHIFT);
+    p->m.flags |= device_mark(w->compute) << SLOT_BACKEND_SHIFT;
+}
+
+/* A state may go on elsewhere; its bits are then of both. */
+static void note_move(const struct worker *w, struct partition *p)
+{
+    if (p->m.flags >> SLOT_BACKEND_SHIFT == device_mark(w->compute))
+        return;
+    if (p->m.trained) {
+        p->m.flags |= SLOT_LOOSE;
+        log_line(LOG_INFO, "a state moves to another back end: its bits are of both from here on",
+                 "partition=%" PRIu32 " backend=%s records=%" PRIu64, p->p, w->compute->name,
+                 p->m.trained);
+    }
+    mark_backend(w, p);
+}
+
 static enum st adopt(struct worker *w, struct partition *p, const struct image *im)
 {
     struct slot_chunk *chunk = p->m.chunk;
@@ -124,6 +145,7 @@ static enum st adopt(struct worker *w, struct partition *p, const struct image *
     p->m.chunks = tensors_chunks(&p->state);
     if (p->m.state_version != w->algo->state_version)
         p->m.flags |= SLOT_LOOSE;
+    note_move(w, p);
     p->m.state_version = w->algo->state_version;
     p->m.state_bytes = p->state.bytes;
     describe_tensors(&p->state, &p->m); /* after an upgrade they are others */
@@ -161,6 +183,7 @@ enum st partition_begin(struct worker *w, struct partition *p, int64_t begin, in
     p->m.state_bytes = p->state.bytes;
     p->m.chunks = tensors_chunks(&p->state);
     describe_tensors(&p->state, &p->m);
+    mark_backend(w, p);
     if (begin >= end)
         p->m.flags |= SLOT_DONE;
     p->moved = true;

@@ -214,8 +214,8 @@ size_t slot_key(char out[SLOT_KEY_BYTES], uint32_t partition, uint32_t turn, int
 /* Held before every encode and after every decode. */
 static enum st manifest_valid(const struct manifest *m, struct err *e)
 {
-    if (m->flags &
-        ~(uint32_t)(SLOT_DONE | SLOT_IDLE | SLOT_STOPPED | SLOT_WAIT | SLOT_LOOSE | SLOT_ENDED))
+    if (m->flags & ~(uint32_t)(SLOT_DONE | SLOT_IDLE | SLOT_STOPPED | SLOT_WAIT | SLOT_LOOSE |
+                               SLOT_ENDED | SLOT_BACKENDS << SLOT_BACKEND_SHIFT))
         return fail(e, ST_CORRUPT, "manifest: flags %#x are unknown", m->flags);
     if (m->partition >= PARTITIONS_MAX)
         return fail(e, ST_CORRUPT, "manifest: partition %u is beyond %d", m->partition,

@@ -28,7 +28,10 @@ enum {
     /* its bits came from more than the records: a pull of what was there, a block ended by time, an
      * upgrade; once so, always so */
     SLOT_LOOSE = 16,
-    SLOT_ENDED = 32 /* of partition 0: all partitions are done, and their model is published */
+    SLOT_ENDED = 32, /* of partition 0: all partitions are done, and their model is published */
+    /* from this bit on 8 that tell the back ends apart whose bits it has: consumer/device.h */
+    SLOT_BACKEND_SHIFT = 8,
+    SLOT_BACKENDS = 255
 };
 enum {
     SLOT_KEY_BYTES = 48,

@@ -147,7 +147,28 @@ static void a_state_moves_between_cpu_and_device(void **state)
             mill_trained(&r);
         }
         same(jobs[i].name, a, b);
+        for (uint32_t p = 0; p < PARTITIONS; p++) {
+            struct mill_part x, y;
+
+            assert_true(mill_state(a, p, &x) && mill_state(b, p, &y));
+            assert_int_equal(x.flags & SLOT_LOOSE, 0); /* and verify asks no more of the other */
+            assert_int_equal(y.flags & SLOT_LOOSE, jobs[i].plain ? 0 : SLOT_LOOSE);
+        }
     }
+}
+
+static void back_ends_are_told_apart(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < compute_count; i++) {
+        const struct compute *c = compute_list[i];
+
+        assert_int_equal(device_mark(c) == 0, c->host_memory);
+        assert_in_range(device_mark(c), 0, SLOT_BACKENDS);
+        for (uint32_t k = 0; k < i && !c->host_memory; k++)
+            assert_int_not_equal(device_mark(c), device_mark(compute_list[k]));
+    }
+    assert_in_range(device_mark(&compute_far), 1, SLOT_BACKENDS);
 }
 
 /* Losses are read while the next batch waits to be learned. */
@@ -397,6 +418,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_opened_is_not_chosen),
         cmocka_unit_test(the_job_says_where),
         cmocka_unit_test(rates_are_measured_by_the_clock),
+        cmocka_unit_test(back_ends_are_told_apart),
         cmocka_unit_test_setup_teardown(a_job_on_a_device_makes_the_states_of_the_cpu, mill_begin,
                                         mill_end),
         cmocka_unit_test_setup_teardown(a_state_moves_between_cpu_and_device, mill_begin, mill_end),
