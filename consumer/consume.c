@@ -36,8 +36,10 @@ static void forget_records(struct worker *w)
     w->recs = w->rec_at = 0;
 }
 
-void worker_disown(struct worker *w)
+enum st worker_disown(struct worker *w)
 {
+    enum st st = saving_drop(w);
+
     for (uint32_t i = 0; i < w->partitions; i++) {
         block_drop(w, &w->part[i]);
         partition_free(w, &w->part[i]); /* also of one whose restore has not come to its end */
@@ -45,6 +47,7 @@ void worker_disown(struct worker *w)
     w->owned = w->running = w->done = w->stopped = 0;
     w->owner = w->assigned = false;
     w->known.offset = -1;
+    return st;
 }
 
 void topic_doubted(struct worker *w)
@@ -122,14 +125,13 @@ static enum st take_up(struct worker *w)
     }
     if (st != ST_REVOKED)
         return st;
-    worker_disown(w); /* the group moved on, or the topic is in doubt */
-    return ST_OK;
+    return worker_disown(w); /* the group moved on, or the topic is in doubt */
 }
 
 /* What is assigned is void. Where the topic is why, nothing more comes from the group. */
 static enum st let_go(struct worker *w)
 {
-    worker_disown(w);
+    TRY(worker_disown(w));
     topic_doubted(w);
     w->listed = false;
     return w->br->consumer_assign(w->c, NULL, 0, w->err);
@@ -160,8 +162,7 @@ enum st worker_fenced(struct worker *w)
 {
     enum st st = ST_AGAIN;
 
-    CHECK(!w->publishing);
-    worker_disown(w);
+    TRY(worker_disown(w));
     w->recs = w->rec_at = 0;
     w->listed = false;
     for (int i = 0; st == ST_AGAIN && i < NAME_TRIES; i++)
@@ -176,6 +177,18 @@ enum st worker_fenced(struct worker *w)
     return worker_join(w);
 }
 
+/* First what is under way: it was learned before the rest. */
+static enum st last_publish(struct worker *w)
+{
+    enum st st = saving_step(w, true);
+
+    if (st != ST_OK && st != ST_AGAIN)
+        return st;
+    TRY(checkpoint(w, true));
+    publish(w, false);
+    return saving_step(w, true);
+}
+
 static enum st group_moved(struct worker *w, enum group_event ev, const struct start *list,
                            uint32_t n)
 {
@@ -183,14 +196,12 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
 
     switch (ev) {
     case GROUP_ASSIGNED:
-        worker_disown(w);
+        TRY(worker_disown(w));
         worker_assigned(w, list, n);
         return take_up(w);
     case GROUP_REVOKED:
         log_line(LOG_INFO, "partitions revoked", "count=%" PRIu32, n);
-        st = checkpoint(w, true);
-        if (st == ST_OK)
-            st = publish_end(w, publish(w, false));
+        st = last_publish(w);
         if (st != ST_OK && st != ST_AGAIN && st != ST_REVOKED)
             return st;
         return let_go(w);
@@ -205,9 +216,12 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
     return ST_OK;
 }
 
-/* What ends its waiting comes from the other workers, not from the data topic. */
+/* What goes on next may come from elsewhere than the data topic: from the disk, from the broker's
+ * answers, from the other workers. */
 static bool any_waits(const struct worker *w)
 {
+    if (w->saving.stage != SAVING_NONE)
+        return true;
     for (uint32_t i = 0; w->iterative && i < w->partitions; i++)
         if (w->part[i].phase == PHASE_RUNNING && partition_waits(&w->part[i]))
             return true;
@@ -416,7 +430,7 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
         if (r->reason != BROKER_ERR_TOPIC_GONE)
             return ST_OK;
         topic_doubted(w);
-        worker_disown(w);
+        TRY(worker_disown(w));
         w->recs = w->rec_at + 1;
         return w->br->consumer_assign(w->c, NULL, 0, w->err);
     case REC_DATA:
