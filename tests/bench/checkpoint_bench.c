@@ -1,0 +1,357 @@
+/* checkpoint_bench [--pairs N] [--seconds S] [--every 1s] [--publish 10s] [--kafka HOST:PORT]
+ * [CASE...]: what checkpoints cost, as a share of throughput, and for how long they stop the loop.
+ *
+ * The trainer as it is, but for its source: records that lie in memory, without end, so that the
+ * loop is as fast as it can be and each stop shows. A linear model over so many ids that its state
+ * has the size wanted; the ids of the rows decide how much of it changes. Runs with checkpoints and
+ * publishes and runs without them take turns; of each, rows a second from the third of the run
+ * behind the start on. A stop is the time between two polls. */
+#include "config/base/clock.h"
+#include "config/base/log.h"
+#include "consumer/cli.h"
+#include "consumer/worker.h"
+#include "tests/temp.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LINES = 150000, NNZ = 10, LINE = 160, PER_POLL = 1000, PAIRS_MAX = 64 };
+
+static const struct bench_case {
+    const char *name;
+    uint32_t width;   /* ids; a weight and its sum of squares: 8 bytes each */
+    uint32_t percent; /* of the state changes */
+} cases[] = {
+    {"16MB-all", 2000000, 100},
+    {"16MB-5%", 2000000, 5},
+    {"100MB-all", 12500000, 100},
+    {"100MB-5%", 12500000, 5},
+};
+
+static struct {
+    double seconds;
+    uint32_t pairs;
+    const char *every, *publish, *kafka;
+} conf = {6, 5, "1s", "10s", NULL};
+
+static char *lines;
+static uint32_t line_n[LINES];
+
+static void make_lines(const struct bench_case *c)
+{
+    uint64_t span = (uint64_t)c->width * c->percent / 100, r = 1;
+
+    for (uint32_t i = 0; i < LINES; i++) {
+        char *p = lines + (size_t)i * LINE;
+        uint64_t id = 0;
+        int n = sprintf(p, "%d", (int)(i % 2));
+
+        for (uint32_t k = 0; k < NNZ; k++) { /* ids rise */
+            r = r * 6364136223846793005u + 1442695040888963407u;
+            id = span / NNZ * k + (r >> 33) % (span / NNZ);
+            n += sprintf(p + n, " %" PRIu64 ":%u.%u", id + 1, (unsigned)(r >> 40) % 2,
+                         (unsigned)(r >> 45) % 10);
+        }
+        CHECK(n < LINE);
+        line_n[i] = (uint32_t)n;
+    }
+}
+
+/* ---- the source ---- */
+
+static struct broker table;
+static const struct broker *real;
+static struct {
+    void *c;
+    bool assigned;
+    int64_t offset, begin_us, from_us, last_poll_us, event_us;
+    uint64_t from_rows;
+    const struct worker *w;
+    /* what the run comes to */
+    double rate, own_rate; /* rows a second, by the clock and by the loop's own time */
+    int64_t from_own_us, us, stop_us;
+    struct took {
+        int64_t sum, most;
+    } scan, checkpoint, step;
+    uint32_t checkpoints;
+} run;
+
+/* A processor's time of the thread that learns. */
+static int64_t own_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static enum st broker_open(void *b, const struct broker_conf *c, struct err *e)
+{
+    const struct topic_spec t = {"checkpoint-bench", 1, NULL};
+
+    TRY(real->open(b, c, e));
+    return real->topic_create(b, &t, e);
+}
+
+static enum st source_open(void *c, void *b, const struct consumer_conf *conf_, struct err *e)
+{
+    if (conf_->group)
+        run.c = c;
+    return real->consumer_open(c, b, conf_, e);
+}
+
+static enum st source_assign(void *c, const struct start *s, uint32_t n, struct err *e)
+{
+    run.assigned = c == run.c && n;
+    return real->consumer_assign(c, s, n, e);
+}
+
+static void poll_seen(int64_t now)
+{
+    double since = (double)(now - run.begin_us) / 1e6;
+
+    if (run.from_us && now - run.last_poll_us > run.stop_us)
+        run.stop_us = now - run.last_poll_us;
+    if (!run.from_us && since > conf.seconds / 3) {
+        run.from_us = now;
+        run.from_own_us = own_us();
+        run.from_rows = run.w->rows;
+        run.scan = run.checkpoint = run.step = (struct took){0};
+        run.checkpoints = 0;
+    } else if (run.from_us && !worker_stop && since > conf.seconds * 4 / 3) {
+        run.us = now - run.from_us;
+        run.rate = (double)(run.w->rows - run.from_rows) / (double)run.us;
+        run.own_rate = (double)(run.w->rows - run.from_rows) / (double)(own_us() - run.from_own_us);
+        worker_stop = 1;
+    }
+    run.last_poll_us = now;
+}
+
+static enum st source_poll(void *c, struct record *out, uint32_t max, int timeout_ms, uint32_t *n,
+                           struct err *e)
+{
+    int64_t now = clock_mono_us();
+
+    if (c != run.c)
+        return real->consumer_poll(c, out, max, timeout_ms, n, e);
+    if (!run.assigned || now - run.event_us > 20000) {
+        TRY(real->consumer_poll(c, out, max, run.assigned ? 0 : timeout_ms, n, e));
+        run.event_us = now;
+        *n = 0;
+    }
+    if (!run.assigned) {
+        *n = 0;
+        return ST_OK;
+    }
+    if (!run.begin_us)
+        run.begin_us = now;
+    poll_seen(now);
+    for (*n = 0; *n < max && *n < PER_POLL; ++*n, run.offset++) {
+        uint64_t i = (uint64_t)run.offset % LINES;
+
+        out[*n] = (struct record){.kind = REC_DATA,
+                                  .offset = run.offset,
+                                  .timestamp_ms = 1,
+                                  .value = {(uint8_t *)lines + i * LINE, line_n[i]}};
+    }
+    return ST_OK;
+}
+
+const struct broker *__real_broker_find(const char *spec, const char **address);
+const struct broker *__wrap_broker_find(const char *spec, const char **address);
+
+const struct broker *__wrap_broker_find(const char *spec, const char **address)
+{
+    real = __real_broker_find(spec, address);
+    table = *real;
+    table.silent = false; /* the source has nothing to read again */
+    table.open = broker_open;
+    table.consumer_open = source_open;
+    table.consumer_assign = source_assign;
+    table.consumer_poll = source_poll;
+    return &table;
+}
+
+/* ---- the stages ---- */
+
+static void took(struct took *t, int64_t from)
+{
+    int64_t us = clock_mono_us() - from;
+
+    if (worker_stop)
+        return; /* the end, which waits for all */
+    t->sum += us;
+    t->most = us > t->most ? us : t->most;
+}
+
+#define TIMED(stage, name, params, args)                                                           \
+    enum st __real_##name params;                                                                  \
+    enum st __wrap_##name params;                                                                  \
+    enum st __wrap_##name params                                                                   \
+    {                                                                                              \
+        int64_t from = clock_mono_us();                                                            \
+        enum st st = __real_##name args;                                                           \
+                                                                                                   \
+        took(&run.stage, from);                                                                    \
+        return st;                                                                                 \
+    }
+
+TIMED(scan, tensors_scan, (struct tensors * ts, uint64_t *hash, uint64_t *changed, struct err *e),
+      (ts, hash, changed, e))
+TIMED(step, saving_step, (struct worker * w, bool wait), (w, wait))
+
+enum st __real_checkpoint(struct worker *w, bool to_publish);
+enum st __wrap_checkpoint(struct worker *w, bool to_publish);
+enum st __wrap_checkpoint(struct worker *w, bool to_publish)
+{
+    int64_t from = clock_mono_us();
+    enum st st = __real_checkpoint(w, to_publish);
+
+    took(&run.checkpoint, from);
+    run.checkpoints += !worker_stop;
+    return st;
+}
+
+/* ---- runs ---- */
+
+static void must(enum st st, const struct err *e)
+{
+    if (st == ST_OK)
+        return;
+    fprintf(stderr, "checkpoint_bench: %s: %s\n", st_name(st), e->text);
+    exit(1);
+}
+
+static void job_make(struct job *j, const struct bench_case *c, bool on)
+{
+    static uint32_t number;
+    const char *path = temp_path("job.yaml");
+    FILE *f = fopen(path, "w");
+
+    CHECK(f);
+    fprintf(f, "job: bench%d-%" PRIu32 "\ntopic: checkpoint-bench\n", (int)getpid(), number++);
+    if (conf.kafka)
+        fprintf(f, "broker: kafka\nkafka: {bootstrap.servers: \"%s\"}\n", conf.kafka);
+    else
+        fprintf(f, "broker: \"local::memory:\"\n");
+    fprintf(f,
+            "algo: linear\noptions: {loss: logistic}\n"
+            "input: {format: libsvm, width: %" PRIu32 "}\n"
+            "checkpoint: {every: %s}\npublish: {every: %s}\nsnapshot: {every: 10h}\n",
+            c->width, on ? conf.every : "10h", on ? conf.publish : "10h");
+    CHECK(!fclose(f));
+    CHECK(!job_read(j, path, NULL, 0, cli_algos(), stderr));
+}
+
+static void one(const struct bench_case *c, bool on)
+{
+    struct worker *w = calloc(1, sizeof *w);
+    struct job *j = calloc(1, sizeof *j);
+    struct err e = {""};
+
+    CHECK(w && j && temp_begin());
+    job_make(j, c, on);
+    memset(&run, 0, sizeof run);
+    run.w = w;
+    worker_stop = 0;
+    w->quiet = true;
+    must(worker_open(w, j, temp_path("state"), &e), &e);
+    must(pipeline_run(w), &e);
+    worker_close(w);
+    temp_end();
+    free(j);
+    free(w);
+}
+
+struct column {
+    double v[PAIRS_MAX];
+};
+
+static int up(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void print_column(const char *what, struct column *c, const char *unit)
+{
+    qsort(c->v, conf.pairs, sizeof *c->v, up);
+    printf("  %-45s %8.4g  (%.4g to %.4g)%s\n", what, c->v[conf.pairs / 2], c->v[0],
+           c->v[conf.pairs - 1], unit);
+}
+
+static void bench(const struct bench_case *c)
+{
+    static struct column rate, own, share, stop, still, scan, save, step;
+
+    make_lines(c);
+    for (uint32_t i = 0; i < conf.pairs; i++) {
+        double clock[2], time[2];
+
+        for (uint32_t half = 0; half < 2; half++) {
+            bool on = (i + half) % 2;
+
+            one(c, on);
+            clock[on] = run.rate;
+            time[on] = run.own_rate;
+            (on ? &stop : &still)->v[i] = (double)run.stop_us / 1e3;
+            if (!on)
+                continue;
+            scan.v[i] = (double)run.scan.sum / 1e3 / run.checkpoints;
+            share.v[i] = 100 * (double)(run.checkpoint.sum + run.step.sum) / (double)run.us;
+            save.v[i] = (double)run.checkpoint.most / 1e3;
+            step.v[i] = (double)run.step.most / 1e3;
+        }
+        rate.v[i] = clock[1] / clock[0];
+        own.v[i] = time[1] / time[0];
+    }
+    printf("%s: checkpoints every %s, publishes every %s, %s\n", c->name, conf.every, conf.publish,
+           conf.kafka ? "kafka" : "local::memory:");
+    print_column("rows a second, with / without", &rate, "");
+    print_column("rows by the loop's own time, with / without", &own, "");
+    print_column("of the loop's time, in checkpoint and publish", &share, " %");
+    print_column("longest stop, with", &stop, " ms");
+    print_column("longest stop, without", &still, " ms");
+    print_column("scan, of each checkpoint", &scan, " ms");
+    print_column("longest begin of a checkpoint", &save, " ms");
+    print_column("longest step of a write or publish", &step, " ms");
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    lines = malloc((size_t)LINES * LINE);
+    CHECK(lines);
+    log_setup(LOG_ERROR, LOG_TEXT);
+    while (argc > 2 && !strncmp(argv[1], "--", 2)) {
+        const char *name = argv[1] + 2, *value = argv[2];
+
+        if (!strcmp(name, "pairs"))
+            conf.pairs = (uint32_t)atoi(value);
+        else if (!strcmp(name, "seconds"))
+            conf.seconds = atof(value);
+        else if (!strcmp(name, "every"))
+            conf.every = value;
+        else if (!strcmp(name, "publish"))
+            conf.publish = value;
+        else if (!strcmp(name, "kafka"))
+            conf.kafka = value;
+        else
+            return fprintf(stderr, "checkpoint_bench: what is --%s?\n", name), 2;
+        argc -= 2, argv += 2;
+    }
+    CHECK(conf.pairs && conf.pairs <= PAIRS_MAX);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        bool wanted = argc == 1;
+
+        for (int i = 1; i < argc; i++)
+            wanted |= !strcmp(argv[i], cases[k].name);
+        if (wanted)
+            bench(&cases[k]);
+    }
+    free(lines);
+    return 0;
+}
