@@ -15,32 +15,21 @@
  *
  * Thread: one per self. Results are as if everything were done in the order asked for; a device
  * does it later than asked. put is done with the host's bytes on return; get waits for what has
- * been asked of that buffer (one alloc), sync for all, nothing else waits: so copies from and to
- * one buffer hide behind arithmetic on others. Where host_memory is set everything is done on
- * return. Only open and alloc take memory.
+ * been asked of that buffer (one alloc), sync for all, and a put where 32 MiB of puts are under way:
+ * so copies from and to one buffer hide behind arithmetic on others. Where host_memory is set
+ * everything is done on return. Only open and alloc take memory.
  *
  * Shapes: m[r, c] with row stride ld >= c floats; p in compute space, 4-byte aligned; r or c may be
  * 0. Outputs overlap no input. What lies between c and ld is neither read nor written.
  *
  * Repeatable: the same call on the same bytes gives the same bytes, wherever they lie: reduction
  * order is fixed, no atomics. ref, and every kernel and random number, give them on every machine
- * and with every compiler; openblas for one library version on one type of machine.
+ * and with every compiler; openblas for one library version on one type of machine; cuda the same,
+ * and its gemm, syrk and gram64 at addresses that are equal modulo 16.
  *
  * NaN goes in, comes out; it is never hidden by a comparison, and counts as the greatest number
  * where one has to be picked. Errors of a device surface at sync(). Sizes are inside data: checked
  * by CHECK, not by status. */
- * Owner The caller owns `self`, self_bytes of zeroed memory, NULL if that is 0; buffers belong to
- * the back end that made them. Pointers are borrowed until the call returns; on a device until
- * sync. Thread One thread per self. Only get and sync wait, and a put when 32 MiB are under way; on
- *      CPU back ends everything is done on return. Only open and alloc take memory.
- * Shapes m[r, c] with row stride ld >= c floats; p in compute space, 4-byte aligned; r or c may be
- * 0. Outputs overlap no input. What lies between c and ld is neither read nor written. Repeatable
- * The same call on the same bytes gives the same bytes, wherever they lie: reduction order is
- * fixed, no atomics. ref, and every kernel and random number, give them on every machine and with
- * every compiler; openblas for one library version on one type of machine; cuda the same, and its
- * gemm, syrk and gram64 at addresses that are equal modulo 16. NaN Goes in, comes out; it is never
- * hidden by a comparison, and counts as the greatest number where one has to be picked.
- * Errors of a device surface at sync(). Sizes are inside data: checked by CHECK, not by status. */
 #ifndef MILLRACE_COMPUTE_H
 #define MILLRACE_COMPUTE_H
 
