@@ -101,23 +101,23 @@ AVX512 static void steps_without(size_t rows, size_t cols, const struct arg *a, 
     steps(rows, cols, a, *prm, false);
 }
 
-cpu_lanes *cpu_adagrad(size_t cols, const struct arg *a)
+struct cpu_kernel cpu_adagrad(size_t cols, const struct arg *a)
 {
     uint32_t with = 0;
 
     if (!__builtin_cpu_supports("avx512f"))
-        return NULL;
+        return (struct cpu_kernel){NULL};
     for (size_t j = 0; j < cols; j++) /* a threshold of length * l1 is 0, and not NaN */
         with |= (uint32_t) !(a[4].p[j] == 0.0f) | (uint32_t) !(a[3].p[j] < 1e20f);
-    return with ? steps_with_l1 : steps_without;
+    return (struct cpu_kernel){with ? steps_with_l1 : steps_without};
 }
 
 #else
 
-cpu_lanes *cpu_adagrad(size_t cols, const struct arg *a)
+struct cpu_kernel cpu_adagrad(size_t cols, const struct arg *a)
 {
     (void)cols, (void)a;
-    return NULL;
+    return (struct cpu_kernel){NULL};
 }
 
 #endif

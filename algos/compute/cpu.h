@@ -21,11 +21,13 @@ void cpu_fill(void *self, enum fill_kind k, const uint64_t key[2], const uint64_
               struct mat out);
 void cpu_ew(void *self, enum ew_id k, const uint32_t size[2], const struct arg a[8],
             const float *prm);
-/* A kernel over rows with the columns as lanes: operands as in ew(), C ones one value a lane. */
-typedef void cpu_lanes(size_t rows, size_t cols, const struct arg *a, const float *prm);
-/* For EW_adagrad with these settings of cols columns, what this CPU does sooner than the kernel as
- * it is compiled for all; NULL: there is nothing. */
-cpu_lanes *cpu_adagrad(size_t cols, const struct arg *a);
+/* A kernel over rows with the columns as lanes; operands as in ew(). */
+struct cpu_kernel {
+    void (*run)(size_t rows, size_t cols, const struct arg *a, const float *prm);
+};
+/* EW_adagrad with these settings of cols columns, as this CPU does it sooner than in the form that
+ * is compiled for all; run NULL: it does not. */
+struct cpu_kernel cpu_adagrad(size_t cols, const struct arg *a);
 
 void ref_gemm(void *self, int tr, float alpha, struct mat a, struct mat b, float beta,
               struct mat c);

@@ -83,7 +83,7 @@ struct strip {
 
 static const struct kernel {
     const char *kinds;
-    cpu_lanes *rows;
+    void (*rows)(size_t rows, size_t cols, const struct arg *a, const float *prm);
     void (*strip)(const struct strip *s, size_t rows, const struct arg *a, const float *prm);
 } kernels[EW_COUNT] = {
 #define EW(name, kinds, ...) [EW_##name] = {kinds, name##_rows, name##_strip},
@@ -164,7 +164,7 @@ void cpu_ew(void *self, enum ew_id k, const uint32_t size[2], const struct arg a
 {
     const char *kinds;
     struct arg v[OPERANDS] = {{NULL, 0}};
-    cpu_lanes *sooner;
+    struct cpu_kernel sooner = {NULL};
     struct strip s;
 
     (void)self;
@@ -176,10 +176,11 @@ void cpu_ew(void *self, enum ew_id k, const uint32_t size[2], const struct arg a
         CHECK(a[i].p);
         CHECK(kinds[i] != 'F' || a[i].ld >= size[1] || size[0] == 1);
     }
-    sooner = k == EW_adagrad ? cpu_adagrad(size[1], a) : NULL;
+    if (k == EW_adagrad)
+        sooner = cpu_adagrad(size[1], a);
     if (size[0] == 1 || size[1] % LANES == 0 || size[1] >= 4 * LANES ||
         !contiguous(kinds, size[1], a)) {
-        (sooner ? sooner : kernels[k].rows)(size[0], size[1], a, prm);
+        (sooner.run ? sooner.run : kernels[k].rows)(size[0], size[1], a, prm);
         return;
     }
     strip_begin(&s, kinds, size, a);
@@ -187,8 +188,8 @@ void cpu_ew(void *self, enum ew_id k, const uint32_t size[2], const struct arg a
         uint32_t rows = size[0] - at < s.rows ? size[0] - at : s.rows;
 
         strip_operands(&s, kinds, at, rows, a, v);
-        if (sooner)
-            sooner(1, (size_t)rows * s.cols, v, prm);
+        if (sooner.run)
+            sooner.run(1, (size_t)rows * s.cols, v, prm);
         else
             kernels[k].strip(&s, rows, v, prm);
     }

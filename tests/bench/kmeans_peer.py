@@ -93,8 +93,9 @@ def main():
         print(f"{len(x)} rows, K = {CENTRES}, batch {BATCH}: median ratio "
               f"{statistics.median(ratios):.2f} of {pairs} pairs ({min(ratios):.2f} .. "
               f"{max(ratios):.2f}; limit >= {TIMES_MIN})")
-        print(f"mean squared distance to the nearest centre: millrace "
-              f"{distance(x, path + '.centres'):.3f}, scikit-learn {distance(x, path + '.peer'):.3f}")
+        ours, theirs = distance(x, path + ".centres"), distance(x, path + ".peer")
+        print(f"mean squared distance to the nearest centre: millrace {ours:.3f}, scikit-learn "
+              f"{theirs:.3f}")
 
 
 if __name__ == "__main__":
