@@ -103,8 +103,9 @@ struct broker_flags {
             NULL                                                                                   \
     }
 
-#define TOPICS_FOLDER "topics" /* in a state folder: where slots and models of a job of files go   \
-                                */
+#define TOPICS_FOLDER                                                                              \
+    "topics" /* in a state folder: where slots and models of a job of files go                     \
+              */
 
 /* The files of INPUT_FLAG, if there are any, in place of the job's topic, after
  * broker_flags_apply. keep: slots and models go to the job's broker if it is local:DIR, else to

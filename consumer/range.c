@@ -34,7 +34,7 @@ bool worker_bounded(const struct worker *w)
 
 enum st range_end(struct worker *w, uint32_t partition, int64_t *end)
 {
-    if (w->until.kind == WHERE_OFFSET) { /* may be where nothing is yet */
+    if (w->until.kind == WHERE_OFFSET && !w->job->files_n) { /* may be where nothing is yet */
         *end = w->until.value;
         return ST_OK;
     }

@@ -1,6 +1,7 @@
 /* train.c: millrace train: opens a worker for a job and runs the pipeline until it is done, stopped
  * or broken; or several of them, each in its own process. */
 #include "config/base/clock.h"
+#include "config/base/json.h"
 #include "config/base/log.h"
 #include "consumer/team.h"
 #include "consumer/verbs/verbs.h"
@@ -233,6 +234,23 @@ static int together(struct training *t)
     return team_run(&team);
 }
 
+static void say_files(const struct job *j, bool quiet)
+{
+    log_line(LOG_INFO, "files are read in place of the topic; slots and models are beside",
+             "topic=%s files=%" PRIu32 " models=local:%s", j->topic, j->files_n,
+             strchr(j->broker, ':') + 1);
+    if (!j->files_header || quiet)
+        return;
+    fputs("millrace: the first line of the files names the columns; verbs that do not read it need "
+          "them in the job file:\ninput:\n  columns: [",
+          stderr);
+    for (uint32_t i = 0; i < j->input.columns; i++) {
+        fputs(i ? ", " : "", stderr);
+        json_text(stderr, j->input.column[i].name);
+    }
+    fputs("]\n", stderr);
+}
+
 static int train(const void *flags, int argc, char **argv)
 {
     struct training t = {.f = flags};
@@ -259,9 +277,7 @@ static int train(const void *flags, int argc, char **argv)
     if (st == ST_OK)
         st = make_folder(j->state_dir, &e);
     if (st == ST_OK && j->files_n)
-        log_line(LOG_INFO, "files are read in place of the topic; slots and models are beside",
-                 "topic=%s files=%" PRIu32 " models=local:%s", j->topic, j->files_n,
-                 strchr(j->broker, ':') + 1);
+        say_files(j, t.f->quiet);
     code = st != ST_OK ? cli_fail(st, &e) : t.f->workers > 1 ? together(&t) : alone(&t);
     free(j);
     return code;

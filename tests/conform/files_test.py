@@ -127,6 +127,15 @@ class FilesTest(unittest.TestCase):
         self.assertEqual([n for *_, n in job.show()[0].learned], [25_000, 15_000])
         self.assertIn(b"records=40000", job.train().done().text.encode())
 
+    def test_a_range_of_lines(self):
+        paths = self.files("range", jobs.csv_rows(3_000, 1, seed=12), 1)
+        for flags, begin, end in ((("--from", "1000", "--until", "2500"), 1000, 2500),
+                                  (("--until", "999999"), 0, 3000),  # there is no more to wait for
+                                  (("--from", "latest"), 3000, 3000)):
+            job = Job(self.tmp, f"range{end}-{begin}", PLAIN, paths)
+            job.train(*flags).done()
+            self.assertEqual((job.show()[0].offset, job.learned()), (end, end - begin))
+
     def test_what_is_not_the_same_is_refused(self):
         rows = jobs.csv_rows(30_000, 1, seed=6)
         paths = self.files("first", rows, 1)
@@ -174,6 +183,7 @@ class FilesTest(unittest.TestCase):
                   "options: {loss: logistic}\n", [path])
         t = job.train().done()
         self.assertIn("bad=0", t.text)
+        self.assertIn('columns: ["y", "x0", ', t.text)
         self.assertIn("records=2000", t.text)
         shown = jobs.run(jobs.MILLRACE, "peek", job.file, "-n", "1", "--input", path).stdout
         self.assertIn(b"offset 1 ", shown)  # the header is line 0
