@@ -52,8 +52,8 @@ static void ready(struct fixture *f, bool need_label, const char *sample)
 
 static enum bad decode(struct fixture *f, const char *line)
 {
-    char *exact =
-        malloc(strlen(line) + 1); /* no terminator behind it: a read too far shows under asan */
+    char *exact = malloc(strlen(line) +
+                         !*line); /* no terminator behind it: a read too far shows under asan */
     enum bad bad;
     uint32_t n = f->b.n;
 
@@ -366,11 +366,74 @@ static void wrong_categories_are_refused(void **state)
     assert_non_null(strstr(f->e.text, "in input.one_hot"));
 }
 
+/* Delimiters are found 64 bytes at a time: lines that begin anywhere in those, of fields of every
+ * length, and messages that end anywhere. */
+static void a_delimiter_may_stand_at_any_byte(void **state)
+{
+    static const char *const ends[] = {"", "\n", "\r\n", "\n0,1,2,3,4,5,6\n"};
+    static const char *const fields = "0.5,-1.25,0.000000000000000000000000000000000123e+32,7,"
+                                      "\"8,5\",123456789.123456789";
+    struct fixture *f = *state;
+    char line[512];
+
+    f->in.width = 7;
+    memcpy(f->in.label, "f0", 3);
+    f->in.missing = true;
+    ready(f, true, NULL);
+    for (int zeros = 0; zeros < 200; zeros++)
+        for (size_t e = 0; e < sizeof ends / sizeof *ends; e++) {
+            snprintf(line, sizeof line, "%0*d,%s%s", zeros + 1, 3, fields, ends[e]);
+            block_clear(&f->b);
+            assert_int_equal(decode(f, line), BAD_VALUE);
+            assert_non_null(strstr(f->detail, "line 1, field f5: no number '8,5'"));
+            *strchr(line, '"') = ' ';
+            assert_int_equal(decode(f, line), BAD_VALUE);
+            *strrchr(line, '"') = ' ';
+            assert_int_equal(decode(f, line), BAD_WIDTH); /* "8" and "5" are two */
+            memcpy(strstr(line, "8,5"), "8.5", 3);
+            assert_int_equal(decode(f, line), BAD_NONE);
+            assert_int_equal(f->b.n, 1 + (e == 3));
+            assert_true(f->b.y[0] == 3);
+            assert_memory_equal(f->b.x, ((float[]){0.5f, -1.25f, 0.0123f, 7, 8.5f, 123456789.0f}),
+                                24);
+        }
+}
+
+/* More and fewer fields than the job's, and values that are none, in every place of a line that is
+ * longer than what is read at once. */
+static void a_wrong_field_is_named_wherever_it_is(void **state)
+{
+    static const char *const bad[] = {"x", "nan", "1e39", "", "1.2.3", "1,2", "-", "\"1"};
+    static const enum bad why[] = {BAD_VALUE, BAD_NONFINITE, BAD_NONFINITE, BAD_MISSING,
+                                   BAD_VALUE, BAD_WIDTH,     BAD_VALUE,     BAD_VALUE};
+    enum { WIDTH = 70 };
+    struct fixture *f = *state;
+    char line[1024], name[32];
+
+    f->in.width = WIDTH;
+    ready(f, false, NULL);
+    for (int at = 0; at < WIDTH; at++)
+        for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+            size_t n = 0;
+
+            for (int i = 0; i < WIDTH; i++)
+                n += (size_t)snprintf(line + n, sizeof line - n, "%s%s", i ? "," : "",
+                                      i == at ? bad[k]
+                                      : i & 1 ? "-0.25"
+                                              : "12345678.875");
+            assert_int_equal(decode(f, line), why[k]);
+            snprintf(name, sizeof name, "line 1, field f%d:", at);
+            assert_true(why[k] == BAD_WIDTH || strstr(f->detail, name));
+        }
+}
+
 #define CSV_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CSV_TEST(a_delimiter_may_stand_at_any_byte),
+        CSV_TEST(a_wrong_field_is_named_wherever_it_is),
         CSV_TEST(named_fields_go_to_their_places),
         CSV_TEST(unnamed_fields_are_counted_in_the_sample),
         CSV_TEST(bad_lines_have_reasons_and_leave_the_block),

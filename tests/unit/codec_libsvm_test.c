@@ -47,7 +47,7 @@ static void ready(struct fixture *f)
 
 static enum bad decode(struct fixture *f, const char *line)
 {
-    uint8_t *exact = malloc(strlen(line) + 1);
+    uint8_t *exact = malloc(strlen(line) + !*line);
     uint32_t n = f->b.n, entries = f->b.ptr[n];
     enum bad bad;
 
@@ -283,11 +283,70 @@ static void a9a_is_read(void **state)
     assert_int_equal(entries + f->b.ptr[f->b.n], 451578);
 }
 
+/* Colons and blanks are found 64 bytes at a time: lines that begin anywhere in those, and messages
+ * that end anywhere. */
+static void a_word_may_stand_at_any_byte(void **state)
+{
+    static const char *const ends[] = {"", " ", "\n", " \r\n", "#x", "\n1 1:1 2:0.5\n"};
+    struct fixture *f = *state;
+    char line[512];
+
+    f->in.width = 1 << 24;
+    ready(f);
+    for (int zeros = 0; zeros < 200; zeros++)
+        for (size_t e = 0; e < sizeof ends / sizeof *ends; e++) {
+            snprintf(line, sizeof line,
+                     "%0*d 1:1 2:1 3:-0.4513 04:7  5:1\t6:0.123456789012345678 "
+                     "12345678:1 0016777216:2.5%s",
+                     zeros + 1, 3, ends[e]);
+            block_clear(&f->b);
+            assert_int_equal(decode(f, line), BAD_NONE);
+            assert_int_equal(f->b.n, 1 + (e == 5));
+            assert_int_equal(f->b.ptr[1], 8);
+            assert_true(f->b.y[0] == 3);
+            assert_memory_equal(f->b.col, ((uint32_t[]){0, 1, 2, 3, 4, 5, 12345677, 16777215}), 32);
+            assert_memory_equal(
+                f->b.val, ((float[]){1, 1, -0.4513f, 7, 1, 0.123456789012345678f, 1, 2.5f}), 32);
+            assert_true(e < 5 || (f->b.ptr[2] == 10 && f->b.val[9] == 0.5f));
+        }
+}
+
+/* The same words as bad_lines_have_reasons..., in every place of a long line. */
+static void a_wrong_word_is_named_wherever_it_is(void **state)
+{
+    static const char *const bad[][2] = {{"", ":x"},  {"", ":inf"}, {"", ""},           {"", ":"},
+                                         {":", ""},   {"0:", ""},   {"101:", ""},       {"1:", ""},
+                                         {"-1:", ""}, {"", ":1:1"}, {"4294967297:", ""}};
+    static const enum bad why[] = {BAD_VALUE, BAD_NONFINITE, BAD_VALUE, BAD_VALUE,
+                                   BAD_VALUE, BAD_INDEX,     BAD_INDEX, BAD_INDEX,
+                                   BAD_VALUE, BAD_VALUE,     BAD_VALUE};
+    enum { WORDS = 70 };
+    struct fixture *f = *state;
+    char line[2048], word[32];
+
+    f->in.width = 100;
+    ready(f);
+    for (int at = 2; at <= WORDS; at++)
+        for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+            size_t n = (size_t)snprintf(line, sizeof line, "1");
+
+            snprintf(word, sizeof word, "%s%d%s", bad[k][0], at, bad[k][1]);
+            for (int i = 1; i <= WORDS; i++)
+                n += i == at ? (size_t)snprintf(line + n, sizeof line - n, " %s", word)
+                             : (size_t)snprintf(line + n, sizeof line - n, " %d:%s", i,
+                                                i % 7 < (int)k ? "1" : "0.875");
+            assert_int_equal(decode(f, line), why[k]);
+            assert_non_null(strstr(f->detail, word));
+        }
+}
+
 #define SVM_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        SVM_TEST(a_word_may_stand_at_any_byte),
+        SVM_TEST(a_wrong_word_is_named_wherever_it_is),
         SVM_TEST(lines_become_sparse_rows),
         SVM_TEST(labels_may_be_classes),
         SVM_TEST(bad_lines_have_reasons_and_leave_the_block),
