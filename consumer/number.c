@@ -331,13 +331,15 @@ static inline void divide(const struct number_many *m, size_t i, const struct la
         const double digits = l->low[k] * 1e8 + l->high[k];
         const double place = l->unit_low[k] * 1e8 + l->unit_high[k];
         const double v = digits / (place * unit);
-        const double lost = (cut != 0) & ((place == 1) | (digits < 1e12)) ? 1 : 0;
+        const bool exact = (place == 1) & (unit == 1) & (digits < 0x1p53);
+        const bool lost = (cut != 0) & ((place == 1) | (digits < 1e12));
+        const bool outside = (v < 2 * (double)FLT_MIN) | (v > (double)FLT_MAX);
         double range = cut != 0 ? 0x1p-39 : 0x1p-50;
 
-        range = (place == 1) & (unit == 1) & (digits < 0x1p53) ? 0 : range;
-        range = (lost != 0) | (v < 2 * (double)FLT_MIN) | (v > (double)FLT_MAX) ? 1 : range;
+        range = exact ? 0 : range;
+        range = outside ? 1 : range;
         x[k] = (float)(v - v * range);
-        other[k] = (float)(v + v * range + lost);
+        other[k] = (float)(v + v * range + (lost ? v + 1 : 0));
     }
 }
 

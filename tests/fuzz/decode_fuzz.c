@@ -18,6 +18,14 @@ struct subject {
     bool missing; /* features may be */
 };
 
+#define RUNS                                                                                       \
+    "{'type':'record','name':'R','fields':[{'name':'a','type':['null','float']},"                  \
+    "{'name':'b','type':['null','float']},{'name':'c','type':['null','float'],'default':1},"       \
+    "{'name':'d','type':['double','null']},{'name':'e','type':['double','null']},"                 \
+    "{'name':'i','type':'int'},{'name':'j','type':'long'},{'name':'k','type':'int'},"              \
+    "{'name':'p','type':{'type':'array','items':'double'}},"                                       \
+    "{'name':'q','type':{'type':'array','items':['null','long']}}]}"
+
 static const struct subject subjects[] = {
     {"{'type':'record','name':'R','fields':[{'name':'label','type':'float'},"
      "{'name':'f','type':{'type':'array','items':'float'}}]}",
@@ -77,6 +85,9 @@ static const struct subject subjects[] = {
      .zeros = 13, .width = 2, .features = "f d p a m.a m.b u.y u.x", .missing = true},
     {.format = FORMAT_CSV, .width = 3, .label = "f0", .missing = true},
     {.format = FORMAT_LIBSVM, .hash_bits = 3, .classes = "-1 +1"},
+    {RUNS, .zeros = 26, .width = 3},
+    {RUNS, .zeros = 26, .width = 3, .missing = true},
+    {.format = FORMAT_CSV, .width = 40},
 };
 
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
