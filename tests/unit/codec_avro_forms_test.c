@@ -94,6 +94,36 @@ static void not_finite_is_found_anywhere(void **state)
     assert_true(f->b.x[RUN - 1] == 3.4e38f);
 }
 
+static void not_finite_is_found_among_floats(void **state)
+{
+    struct fixture *f = *state;
+
+    fields_of(f, "[\"null\",\"float\"]", "[\"null\",\"float\"]");
+    av_ready(f);
+    for (int bad = 0; bad < RUN; bad++) {
+        for (int i = 0; i < RUN; i++)
+            optional(f, 1, i == bad ? -INFINITY : -0.1f);
+        is_refused_at(f, BAD_NONFINITE, bad, "-inf is not finite, or beyond float32");
+    }
+}
+
+static void columns_may_be_in_another_order_than_fields(void **state)
+{
+    struct fixture *f = *state;
+    float want[RUN];
+
+    fields_of(f, "\"int\"", "\"int\"");
+    for (int i = 0; i < RUN; i++) {
+        av_feature(f, names[i * 5 % RUN], 0);
+        want[i] = (float)(100 + i * 5 % RUN);
+    }
+    av_ready(f);
+    for (int i = 0; i < RUN; i++)
+        av_long(f, 100 + i);
+    assert_int_equal(av_decode(f), BAD_NONE);
+    av_row_is(f, 0, want);
+}
+
 /* Of every length there is, up to the end of the message. */
 static void whole_numbers_of_any_length(void **state)
 {
@@ -221,6 +251,8 @@ int main(void)
         AVRO_TEST(a_null_may_stand_anywhere_among_optional_floats),
         AVRO_TEST(a_null_is_refused_or_has_a_default),
         AVRO_TEST(not_finite_is_found_anywhere),
+        AVRO_TEST(not_finite_is_found_among_floats),
+        AVRO_TEST(columns_may_be_in_another_order_than_fields),
         AVRO_TEST(whole_numbers_of_any_length),
         AVRO_TEST(an_int_has_its_range_among_longs),
         AVRO_TEST(the_end_may_come_anywhere),
