@@ -4,9 +4,10 @@
 usage: results.py NAME COMMAND...      what `./dev bench NAME --keep` runs
 
 Runs the bench, shows its output, and if it succeeds writes tests/bench/results/NAME.md: a header,
-then the output as it is; lines that begin with | are a table there. $MILLRACE_RESULTS is the folder
-for files that the bench makes beside that; those named NAME-*.svg are shown below the output. A
-bench says itself of how many runs a figure is, and their spread: spread() is the one form.
+then the output as it is; lines that begin with | are a table there. $MILLRACE_RESULTS is another
+folder in its place; the bench finds it there for files that it makes beside that, of which those
+named NAME-*.svg are shown below the output. A bench says itself of how many runs a figure is, and
+their spread: spread() is the one form.
 """
 
 import datetime
@@ -25,7 +26,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "kafka"))
 import rig  # noqa: E402
 
 BUILD = os.path.abspath(os.environ.get("MILLRACE_BUILD", os.path.join(ROOT, "build")))
-FOLDER = os.path.join(HERE, "results")
+FOLDER = os.environ.get("MILLRACE_RESULTS", os.path.join(HERE, "results"))
 LIBRARIES = {"rdkafka": "librdkafka", "rocksdb": "RocksDB", "openblas": "OpenBLAS",
              "avro-c": "Avro C", "jemalloc": "jemalloc"}
 

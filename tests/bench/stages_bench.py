@@ -3,10 +3,10 @@
 one row and 64 rows a message, logistic loss with checkpoints, publishes and prequential loss. From
 one run of the trainer with clocks around its stages (stages_timed_bench.c), the median of RUNS by
 CPU time: each stage's CPU time a row and a byte, its share of the time by the clock, and what it
-asked of the heap; CPU time by thread; beside it what reading the same topic takes librdkafka's own batch
-call. The clocks' own cost is taken off. Then, from a run of its own without clocks, where `perf`
-saw the program: by thread, library and function (librdkafka comes without the names of its inner
-functions).
+asked of the heap; CPU time by thread; beside it what reading the same topic takes librdkafka's own
+batch call. The clocks' own cost is taken off. Then, from a run of its own without clocks, where
+`perf` saw the program: by thread, library and function (librdkafka comes without the names of its
+inner functions).
 
 usage: stages_bench.py [ROWS (8000000)] [RUNS (5)]
 $MILLRACE_BUILD: folder of the programs (build)
@@ -32,9 +32,26 @@ def numbers(text):
     return {k: int(v) for k, v in re.findall(r"(\w+)=(-?\d+)", text)}
 
 
+def heard(said):
+    """The lines of a worker (stages_timed_bench.c): `all`, `whole`, `stage` and `thread` by name,
+    `windows`."""
+    w = {"stage": {}, "thread": {}, "windows": []}
+    for line in said.splitlines():
+        kind, _, rest = line.partition(" ")
+        figures, _, of = rest.partition(" name=")
+        if kind == "stage":
+            w[kind][of] = numbers(figures)
+        elif kind == "thread":
+            w[kind][of] = w[kind].get(of, 0) + numbers(figures)["ns"]
+        elif kind == "window":
+            w["windows"].append(numbers(rest))
+        elif kind in ("stages", "whole"):
+            w[kind.replace("stages", "all")] = numbers(rest)
+    return w
+
+
 def run(name, text, bootstrap, workers=1, rows_a_window=0, **more):
-    """What the workers of a job say (stages_timed_bench.c), one of each: `all`, `whole`, `stage`
-    and `thread` by name, `windows`."""
+    """What the workers of a job say, one of each."""
     env = dict(os.environ, WINDOW_ROWS=str(rows_a_window))
     running = []
     for k in range(workers):
@@ -47,19 +64,7 @@ def run(name, text, bootstrap, workers=1, rows_a_window=0, **more):
     for p in running:
         said = p.communicate()[1]
         assert not p.returncode, said
-        lines = [line.partition(" ") for line in said.splitlines()]
-        w = {"stage": {}, "thread": {}, "windows": []}
-        for kind, _, rest in lines:
-            figures, _, of = rest.partition(" name=")
-            if kind == "stage":
-                w[kind][of] = numbers(figures)
-            elif kind == "thread":
-                w[kind][of] = w[kind].get(of, 0) + numbers(figures)["ns"]
-            elif kind == "window":
-                w["windows"].append(numbers(rest))
-            elif kind in ("stages", "whole"):
-                w[kind.replace("stages", "all")] = numbers(rest)
-        out.append(w)
+        out.append(heard(said))
     return out
 
 
