@@ -323,9 +323,11 @@ enum st device_open(const struct job *j, const struct device_job *d, const struc
         measure(d, other, other_self, &q.other_rate);
     }
     st = device_decide(&q, &a, e);
-    if (st == ST_OK && a.say)
+    if (st == ST_OK && a.say && q.cpu_rate > 0)
         log_line(LOG_INFO, "device", "backend=%s reason=\"%s\" %s_rows_s=%.0f %s_rows_s=%.0f",
                  a.other ? q.other : q.cpu, a.why, q.cpu, q.cpu_rate, q.other, q.other_rate);
+    else if (st == ST_OK && a.say)
+        log_line(LOG_INFO, "device", "backend=%s reason=\"%s\"", a.other ? q.other : q.cpu, a.why);
     *c = a.other ? other : cpu;
     *self = a.other ? other_self : cpu_self;
     compute_stop(a.other ? cpu : other, a.other ? cpu_self : other_self);
