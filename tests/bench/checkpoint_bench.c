@@ -1,19 +1,25 @@
 /* checkpoint_bench [--pairs N] [--seconds S] [--every 1s] [--publish 10s] [--kafka HOST:PORT]
- * [CASE...]: what checkpoints cost, as a share of throughput, and for how long they stop the loop.
+ * [--disk none|lz4|zstd] [--topic none|lz4|zstd] [CASE...]: what checkpoints cost, as a share of
+ * throughput, and for how long they stop the loop.
  *
  * The trainer as it is, but for its source: records that lie in memory, without end, so that the
  * loop is as fast as it can be and each stop shows. A linear model over so many ids that its state
  * has the size wanted; the ids of the rows decide how much of it changes. Runs with checkpoints and
- * publishes and runs without them take turns; of each, rows a second from the third of the run
- * behind the start on. A stop is the time between two polls. */
+ * publishes and runs without them take turns; measured is what comes after the first quarter of a
+ * run. A stop is the time between two polls. --disk and --topic: another compression than ours, of
+ * the state folder and of what is published. */
 #include "config/base/clock.h"
 #include "config/base/log.h"
 #include "consumer/cli.h"
 #include "consumer/worker.h"
 #include "tests/temp.h"
 
+#include <rocksdb/c.h>
+
+#include <dirent.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,18 +29,19 @@ static const struct bench_case {
     const char *name;
     uint32_t width;   /* ids; a weight and its sum of squares: 8 bytes each */
     uint32_t percent; /* of the state changes */
+    uint32_t lines;   /* that differ: 10 ids each */
 } cases[] = {
-    {"16MB-all", 2000000, 100},
-    {"16MB-5%", 2000000, 5},
-    {"100MB-all", 12500000, 100},
-    {"100MB-5%", 12500000, 5},
+    {"16MB-all", 2000000, 100, LINES},   {"16MB-5%", 2000000, 5, LINES},
+    {"100MB-all", 12500000, 100, LINES}, {"100MB-5%", 12500000, 5, LINES},
+    {"16MB-sparse", 2000000, 100, 2000}, /* a hundredth of it is not zero, in all places */
 };
 
 static struct {
     double seconds;
     uint32_t pairs;
-    const char *every, *publish, *kafka;
-} conf = {6, 5, "1s", "10s", NULL};
+    const char *every, *publish, *kafka, *topic;
+    int disk; /* RocksDB's number; -1: ours */
+} conf = {6, 5, "1s", "10s", NULL, NULL, -1};
 
 static char *lines;
 static uint32_t line_n[LINES];
@@ -46,7 +53,14 @@ static void make_lines(const struct bench_case *c)
     for (uint32_t i = 0; i < LINES; i++) {
         char *p = lines + (size_t)i * LINE;
         uint64_t id = 0;
-        int n = sprintf(p, "%d", (int)(i % 2));
+        int n;
+
+        if (i >= c->lines) {
+            memcpy(p, lines + (size_t)(i % c->lines) * LINE, LINE);
+            line_n[i] = line_n[i % c->lines];
+            continue;
+        }
+        n = sprintf(p, "%d", (int)(i % 2));
 
         for (uint32_t k = 0; k < NNZ; k++) { /* ids rise */
             r = r * 6364136223846793005u + 1442695040888963407u;
@@ -71,11 +85,12 @@ static struct {
     const struct worker *w;
     /* what the run comes to */
     double rate, own_rate; /* rows a second, by the clock and by the loop's own time */
-    int64_t from_own_us, us, stop_us;
-    struct took {
-        int64_t sum, most;
+    int64_t from_own_us, from_all_us, us, own_us, all_us, stop_us;
+    struct took { /* own: the thread's time; most: by the clock */
+        int64_t own, most_own, most;
     } scan, checkpoint, step;
     uint32_t checkpoints;
+    int64_t folder;
 } run;
 
 /* A processor's time of the thread that learns. */
@@ -108,6 +123,30 @@ static enum st source_assign(void *c, const struct start *s, uint32_t n, struct 
     return real->consumer_assign(c, s, n, e);
 }
 
+/* The same of all threads. */
+static int64_t all_us(void)
+{
+    struct rusage r;
+
+    getrusage(RUSAGE_SELF, &r);
+    return (r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1000000 + r.ru_utime.tv_usec +
+           r.ru_stime.tv_usec;
+}
+
+/* Of the folder of this run. */
+static int64_t folder_bytes(void)
+{
+    struct stat st;
+    int64_t sum = 0;
+    DIR *d = opendir(temp_path("state"));
+
+    CHECK(d);
+    for (struct dirent *f; (f = readdir(d));)
+        sum += fstatat(dirfd(d), f->d_name, &st, 0) || S_ISDIR(st.st_mode) ? 0 : st.st_size;
+    closedir(d);
+    return sum;
+}
+
 static void poll_seen(int64_t now)
 {
     double since = (double)(now - run.begin_us) / 1e6;
@@ -117,13 +156,17 @@ static void poll_seen(int64_t now)
     if (!run.from_us && since > conf.seconds / 3) {
         run.from_us = now;
         run.from_own_us = own_us();
+        run.from_all_us = all_us();
         run.from_rows = run.w->rows;
         run.scan = run.checkpoint = run.step = (struct took){0};
         run.checkpoints = 0;
     } else if (run.from_us && !worker_stop && since > conf.seconds * 4 / 3) {
         run.us = now - run.from_us;
+        run.all_us = all_us() - run.from_all_us;
+        run.folder = folder_bytes();
         run.rate = (double)(run.w->rows - run.from_rows) / (double)run.us;
-        run.own_rate = (double)(run.w->rows - run.from_rows) / (double)(own_us() - run.from_own_us);
+        run.own_us = own_us() - run.from_own_us;
+        run.own_rate = (double)(run.w->rows - run.from_rows) / (double)run.own_us;
         worker_stop = 1;
     }
     run.last_poll_us = now;
@@ -174,15 +217,24 @@ const struct broker *__wrap_broker_find(const char *spec, const char **address)
     return &table;
 }
 
+void __real_rocksdb_options_set_compression(rocksdb_options_t *o, int kind);
+void __wrap_rocksdb_options_set_compression(rocksdb_options_t *o, int kind);
+
+void __wrap_rocksdb_options_set_compression(rocksdb_options_t *o, int kind)
+{
+    __real_rocksdb_options_set_compression(o, conf.disk < 0 ? kind : conf.disk);
+}
+
 /* ---- the stages ---- */
 
-static void took(struct took *t, int64_t from)
+static void took(struct took *t, int64_t from, int64_t from_own)
 {
-    int64_t us = clock_mono_us() - from;
+    int64_t us = clock_mono_us() - from, own = own_us() - from_own;
 
     if (worker_stop)
         return; /* the end, which waits for all */
-    t->sum += us;
+    t->own += own;
+    t->most_own = own > t->most_own ? own : t->most_own;
     t->most = us > t->most ? us : t->most;
 }
 
@@ -191,10 +243,10 @@ static void took(struct took *t, int64_t from)
     enum st __wrap_##name params;                                                                  \
     enum st __wrap_##name params                                                                   \
     {                                                                                              \
-        int64_t from = clock_mono_us();                                                            \
+        int64_t from = clock_mono_us(), from_own = own_us();                                       \
         enum st st = __real_##name args;                                                           \
                                                                                                    \
-        took(&run.stage, from);                                                                    \
+        took(&run.stage, from, from_own);                                                          \
         return st;                                                                                 \
     }
 
@@ -206,10 +258,10 @@ enum st __real_checkpoint(struct worker *w, bool to_publish);
 enum st __wrap_checkpoint(struct worker *w, bool to_publish);
 enum st __wrap_checkpoint(struct worker *w, bool to_publish)
 {
-    int64_t from = clock_mono_us();
+    int64_t from = clock_mono_us(), from_own = own_us();
     enum st st = __real_checkpoint(w, to_publish);
 
-    took(&run.checkpoint, from);
+    took(&run.checkpoint, from, from_own);
     run.checkpoints += !worker_stop;
     return st;
 }
@@ -233,7 +285,8 @@ static void job_make(struct job *j, const struct bench_case *c, bool on)
     CHECK(f);
     fprintf(f, "job: bench%d-%" PRIu32 "\ntopic: checkpoint-bench\n", (int)getpid(), number++);
     if (conf.kafka)
-        fprintf(f, "broker: kafka\nkafka: {bootstrap.servers: \"%s\"}\n", conf.kafka);
+        fprintf(f, "broker: kafka\nkafka: {bootstrap.servers: \"%s\"%s%s}\n", conf.kafka,
+                conf.topic ? ", compression.type: " : "", conf.topic ? conf.topic : "");
     else
         fprintf(f, "broker: \"local::memory:\"\n");
     fprintf(f,
@@ -285,7 +338,8 @@ static void print_column(const char *what, struct column *c, const char *unit)
 
 static void bench(const struct bench_case *c)
 {
-    static struct column rate, own, share, stop, still, scan, save, step;
+    static struct column rate, own, share, sent, others, begin, folder, stop, still, scan, save,
+        step;
 
     make_lines(c);
     for (uint32_t i = 0; i < conf.pairs; i++) {
@@ -300,8 +354,12 @@ static void bench(const struct bench_case *c)
             (on ? &stop : &still)->v[i] = (double)run.stop_us / 1e3;
             if (!on)
                 continue;
-            scan.v[i] = (double)run.scan.sum / 1e3 / run.checkpoints;
-            share.v[i] = 100 * (double)(run.checkpoint.sum + run.step.sum) / (double)run.us;
+            scan.v[i] = (double)run.scan.own / 1e3 / run.checkpoints;
+            others.v[i] = (double)(run.all_us - run.own_us) / 1e3 / run.checkpoints;
+            folder.v[i] = (double)run.folder / 1e6;
+            share.v[i] = 100 * (double)run.checkpoint.own / (double)run.own_us;
+            sent.v[i] = 100 * (double)run.step.own / (double)run.own_us;
+            begin.v[i] = (double)run.checkpoint.most_own / 1e3;
             save.v[i] = (double)run.checkpoint.most / 1e3;
             step.v[i] = (double)run.step.most / 1e3;
         }
@@ -312,11 +370,15 @@ static void bench(const struct bench_case *c)
            conf.kafka ? "kafka" : "local::memory:");
     print_column("rows a second, with / without", &rate, "");
     print_column("rows by the loop's own time, with / without", &own, "");
-    print_column("of the loop's time, in checkpoint and publish", &share, " %");
+    print_column("of the loop's own time, in checkpoints", &share, " %");
+    print_column("of the loop's own time, in publishes", &sent, " %");
+    print_column("other threads' time, of each checkpoint", &others, " ms");
+    print_column("state folder", &folder, " MB");
     print_column("longest stop, with", &stop, " ms");
     print_column("longest stop, without", &still, " ms");
-    print_column("scan, of each checkpoint", &scan, " ms");
+    print_column("scan, of each checkpoint, own time", &scan, " ms");
     print_column("longest begin of a checkpoint", &save, " ms");
+    print_column("longest, by the loop's own time", &begin, " ms");
     print_column("longest step of a write or publish", &step, " ms");
     fflush(stdout);
 }
@@ -339,6 +401,12 @@ int main(int argc, char **argv)
             conf.publish = value;
         else if (!strcmp(name, "kafka"))
             conf.kafka = value;
+        else if (!strcmp(name, "topic"))
+            conf.topic = value;
+        else if (!strcmp(name, "disk"))
+            conf.disk = !strcmp(value, "lz4")    ? rocksdb_lz4_compression
+                        : !strcmp(value, "zstd") ? rocksdb_zstd_compression
+                                                 : rocksdb_no_compression;
         else
             return fprintf(stderr, "checkpoint_bench: what is --%s?\n", name), 2;
         argc -= 2, argv += 2;
