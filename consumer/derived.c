@@ -8,8 +8,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { PUBLISH_WAIT_MS = 60000 };
+enum { PUBLISH_WAIT_MS = 60000, GROUP_WAIT_MS = 10000, GROUP_LOOK_MS = 200 };
 
 /* ---- options ---- */
 
@@ -221,6 +222,19 @@ static enum st send_model(struct session *s, void *producer)
     return st;
 }
 
+/* A broker that has just started takes a while to know who looks after a group. */
+static enum st count_members(struct session *s, uint32_t *members)
+{
+    enum st st = ST_AGAIN;
+
+    for (int ms = 0; st == ST_AGAIN && ms < GROUP_WAIT_MS; ms += GROUP_LOOK_MS) {
+        if (ms)
+            usleep(GROUP_LOOK_MS * 1000);
+        st = s->br->group_members(s->b, s->job->name, members, s->err);
+    }
+    return st;
+}
+
 /* A worker that runs counts versions itself, so there must be none. What a failure leaves open, the
  * broker or the next publish aborts. */
 enum st derived_publish(struct session *s, int *code)
@@ -231,7 +245,7 @@ enum st derived_publish(struct session *s, int *code)
     void *producer;
     enum st st;
 
-    TRY(s->br->group_members(s->b, s->job->name, &members, s->err));
+    TRY(count_members(s, &members));
     if (members) {
         *code = CLI_REFUSED;
         return fail(s->err, ST_BAD_CONFIG,

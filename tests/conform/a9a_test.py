@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 
 from datasets import DATA
-from gate import run
+from gate import run, write
 
 TRAIN, TEST = (os.path.abspath(os.path.join(DATA, "a9a", n))
                for n in ("a9a.libsvm", "a9a.t.libsvm"))
@@ -66,6 +66,13 @@ def main():
         hits = sum((float(r[2]) > 0) == (float(r[-1]) > 0)
                    for r in (line.split(",") for line in lines[1:]))
         assert abs(hits / rows - accuracy) < 1e-4, hits
+
+        # and learned from the file itself: the same bits
+        write("file.yaml", JOB.replace("broker: local:broker\n", "state_dir: file.state\n"))
+        run("train", "file.yaml", "-q", "--input", TRAIN)
+        assert run("state", "show", "--digest", "file.state") == \
+            run("state", "show", "--digest", "a9a.state")
+        assert run("score", "file.yaml", "-b", "local:file.state/topics", TEST).splitlines() == lines
 
         # the exports say the same, and another packed model is derived without data
         doc = json.loads(run("model", "export", "a9a.yaml", "--to", "json"))
