@@ -261,7 +261,12 @@ static int train(const void *flags, int argc, char **argv)
     int code;
 
     if (argc != 1) {
-        fputs("millrace train: name one job file\n", stderr);
+        fputs(
+            argc || !t.f->input.n
+                ? "millrace train: name one job file\n"
+                : "millrace train: name the job file before --input, which takes all words behind "
+                  "it\n",
+            stderr);
         return CLI_USAGE;
     }
     log_setup(t.f->quiet ? LOG_WARN : LOG_INFO, LOG_AUTO);

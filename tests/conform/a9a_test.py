@@ -72,7 +72,8 @@ def main():
         run("train", "file.yaml", "-q", "--input", TRAIN)
         assert run("state", "show", "--digest", "file.state") == \
             run("state", "show", "--digest", "a9a.state")
-        assert run("score", "file.yaml", "-b", "local:file.state/topics", TEST).splitlines() == lines
+        from_file = run("score", "file.yaml", "-b", "local:file.state/topics", TEST)
+        assert from_file.splitlines() == lines
 
         # the exports say the same, and another packed model is derived without data
         doc = json.loads(run("model", "export", "a9a.yaml", "--to", "json"))

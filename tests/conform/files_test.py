@@ -169,6 +169,12 @@ class FilesTest(unittest.TestCase):
             code, text = job.tried(*flags)
             self.assertEqual(code, 3, text)
             self.assertIn(word, text)
+        r = jobs.run(jobs.MILLRACE, "train", "--input", paths[0], job.file, check=False)
+        self.assertEqual(r.returncode, 2)
+        self.assertIn(b"name the job file before --input", r.stderr)
+        r = jobs.run(jobs.MILLRACE, "peek", job.file, "--input", paths[0], paths[0], "-n", "0",
+                     "-p", "1")
+        self.assertEqual(r.stdout.count(b"partition 1 offset"), 200)
         self.at.put("words", 1, jobs.csv_rows(10, 1, seed=8))
         code, text = job.tried("-b", self.at.spec, "--set", "topic=words")
         self.assertEqual(code, 3)
