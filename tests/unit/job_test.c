@@ -191,6 +191,25 @@ static void set_wins_over_the_file(void **state)
     assert_non_null(strstr(said, "--set: error: unknown key 'sed' (did you mean 'seed'?)"));
 }
 
+static void a_back_end_is_one_of_its_device(void **state)
+{
+    static const char *const fit[][2] = {{"device=auto", "backend=cuda-tf32"},
+                                         {"device=cuda", "backend=cuda"},
+                                         {"device=cuda", "backend=auto"},
+                                         {"device=cpu", "backend=ref"}},
+                             *const not [][2] = {{"device=cpu", "backend=cuda"},
+                                                 {"device=cuda", "backend=openblas"}};
+    char said[2048];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof fit / sizeof *fit; i++)
+        assert_int_equal(read_text(good, fit[i], 2, said, sizeof said), 0);
+    for (size_t i = 0; i < sizeof not / sizeof *not ; i++) {
+        assert_int_equal(read_text(good, not [i], 2, said, sizeof said), 1);
+        assert_non_null(strstr(said, "'backend' is not one of 'device'"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +220,7 @@ int main(void)
         cmocka_unit_test(broken_files_say_where),
         cmocka_unit_test(names_are_hashed_where_rows_have_names),
         cmocka_unit_test(set_wins_over_the_file),
+        cmocka_unit_test(a_back_end_is_one_of_its_device),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
