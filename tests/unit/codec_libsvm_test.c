@@ -338,6 +338,13 @@ static void a_wrong_word_is_named_wherever_it_is(void **state)
             assert_int_equal(decode(f, line), why[k]);
             assert_non_null(strstr(f->detail, word));
         }
+    for (int at = 2; at <= WORDS; at++) {
+        size_t n = (size_t)snprintf(line, sizeof line, "1");
+
+        for (int i = 1; i <= WORDS; i++)
+            n += (size_t)snprintf(line + n, sizeof line - n, " %d:1", i == at ? i - 1 : i);
+        assert_int_equal(decode(f, line), BAD_INDEX);
+    }
 }
 
 #define SVM_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
