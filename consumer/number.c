@@ -244,7 +244,7 @@ static_assert(NUMBER_MANY % LANES == 0, "lanes that are not used are worked out,
  * divided by. */
 static size_t take_exponent(const uint8_t *p, size_t size, double *unit)
 {
-    const uint8_t *e = p + size - 4;
+    const uint8_t *e = p + (size < 5 ? 0 : size - 4);
     uint32_t v;
 
     if (size < 5 || (*e | 0x20) != 'e' || (e[1] != '-' && e[1] != '+') || !is_digit(e[2]) ||
@@ -287,8 +287,8 @@ struct lanes {
 };
 
 /* All that is before the point moves up by one byte, into its place. A power of ten is the point
- * itself, read as a digit 1. Where no text of these is wider than
- * eight bytes, half of the work is left out. */
+ * itself, read as a digit 1. Where no text of these is longer than eight bytes, `wide` is false
+ * and half of the work is left out. */
 static inline void split(const struct number_many *m, size_t i, bool wide, struct lanes *l)
 {
     for (size_t k = 0; k < LANES; k++) {
