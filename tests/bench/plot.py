@@ -23,10 +23,14 @@ def short(v):
 
 
 def axis(values):
-    """Bounds around these values, and where its lines are: at 1, 2 and 5 of each power of ten."""
+    """Bounds around these values, a factor of ten or more, so that a small change looks small; and
+    where its lines are: at 1, 2 and 5 of each power of ten."""
     steps = [m * 10.0 ** e for e in range(-4, 13) for m in (1, 2, 5)]
-    low = max(s for s in steps if s <= min(values) * 1.001)
-    high = min(s for s in steps if s >= max(values) * 0.999 and s > low)
+    low = max(i for i, s in enumerate(steps) if s <= min(values) * 1.001)
+    high = min(i for i, s in enumerate(steps) if s >= max(values) * 0.999)
+    while steps[high] < steps[low] * 9.99:
+        low, high = (low - 1, high) if (high - low) % 2 else (low, high + 1)
+    low, high = steps[low], steps[high]
     lines = [s for s in steps if low <= s <= high]
     if len(lines) > 9:
         lines = [s for s in lines if abs(math.log10(s) - round(math.log10(s))) < 1e-9]
@@ -48,7 +52,8 @@ class Scale:
 
 
 def text(x, y, said, anchor="middle", more=""):
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{html.escape(said)}</text>'
+    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"\n{more}>'
+            f"{html.escape(said)}</text>")
 
 
 def frame(x, y, title, x_label, y_label):
@@ -85,7 +90,7 @@ def plot(path, title, x_label, y_label, series):
     for i, (name, s) in enumerate(series.items()):
         out += [mark(i, at, 46), text(at + 10, 50, name, "start")]
         at += 40 + 7 * len(name)
-        way = "L".join(f"{x(v[0]):.1f} {y(v[1]):.1f}" for v in s)
+        way = "\nL".join(f"{x(v[0]):.1f} {y(v[1]):.1f}" for v in s)
         out.append(f'<path class="line s{i}" style="fill:none" d="M{way}"/>')
         for v, middle, least, greatest in s:
             out.append(f'<path class="range s{i}" d="M{x(v):.1f} {y(least):.1f}V{y(greatest):.1f}"'
