@@ -15,7 +15,6 @@ $MILLRACE_BUILD: folder of the programs (build)
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
