@@ -493,8 +493,8 @@ static void complete(struct reader *r)
         problem(r, 0, 0,
                 "input.schema is missing: the file with the Avro schema of the records ('millrace "
                 "load' writes one)");
-    if (j->input.format != FORMAT_CSV && j->input.one_hots)
-        problem(r, 0, 0, "input.one_hot is for format csv");
+    if (j->input.format != FORMAT_CSV && j->input.format != FORMAT_JSON && j->input.one_hots)
+        problem(r, 0, 0, "input.one_hot is for formats csv and json");
 }
 
 uint32_t job_read(struct job *j, const char *file, const char *const *set, uint32_t n,

@@ -34,7 +34,7 @@ struct props { /* librdkafka properties, passed on unchanged */
 
 enum { STALENESS_ASYNC = -1, STALENESS_MAX = 1000 };
 
-enum format { FORMAT_AVRO, FORMAT_CSV, FORMAT_LIBSVM };
+enum format { FORMAT_AVRO, FORMAT_CSV, FORMAT_LIBSVM, FORMAT_JSON, FORMAT_F32 }; /* append only */
 enum framing { FRAMING_AUTO, FRAMING_NONE, FRAMING_CONFLUENT };
 
 struct feature { /* "price", or "pixels[784]": an array of that width; width 0: see input.width */
@@ -54,12 +54,13 @@ struct input {
     uint32_t features;
     uint32_t width; /* of an array feature without its own, of libsvm's id space; 0: taken from the
                        data */
-    struct feature
-        column[FEATURES_MAX]; /* csv: names of the fields, in order; none: f0, f1, ... with width */
+    struct feature column[FEATURES_MAX]; /* csv, f32: names of the fields, in order; none: f0, f1,
+                                            ... with width */
     uint32_t columns;
-    /* libsvm: names are hashed to 2^hash_bits columns; 0: they are indices. csv: one_hot's are */
+    /* libsvm: names are hashed to 2^hash_bits columns; 0: they are indices. csv, json: one_hot's
+     * are */
     uint32_t hash_bits;                        /* 0: to 2^18 */
-    char one_hot[ONE_HOT_MAX][NAME_MAX_BYTES]; /* csv: fields that are categories, hashed */
+    char one_hot[ONE_HOT_MAX][NAME_MAX_BYTES]; /* csv, json: fields that are categories, hashed */
     uint32_t one_hots;
     char delimiter[2]; /* csv; "," */
     float holdout;     /* share of rows scored and never learned, 0 .. 0.5 */

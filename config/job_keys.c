@@ -4,7 +4,7 @@
 
 #define AT(member) offsetof(struct job, member), sizeof(((struct job *)0)->member)
 
-static const char *const formats[] = {"avro", "csv", "libsvm", NULL},
+static const char *const formats[] = {"avro", "csv", "libsvm", "json", "f32", NULL},
                          *const framings[] = {"auto", "none", "confluent", NULL},
                          *const from_data[] = {"auto", NULL},
                          *const to_words[] = {"drop", "dead-letter", NULL},
@@ -36,11 +36,13 @@ const struct opt job_keys[] = {
     {"input.time", OPT_STR, AT(input.time), "", 0, 0, NULL,
      "Field with the event time; empty: the record's timestamp.", NULL},
     {"input.width", OPT_U32, AT(input.width), "auto", 0, COLUMNS_MAX, from_data,
-     "Numbers in an array of features, or the largest libsvm index; auto: from the first record.",
+     "Numbers in an array of features, fields of csv and f32, or the largest libsvm index; auto: "
+     "from "
+     "the first record.",
      NULL},
     {"input.hash_bits", OPT_U32, AT(input.hash_bits), "0", 0, HASH_BITS_MAX, NULL,
      "libsvm: features are names, hashed to 2^hash_bits columns; 0: they are indices up to width. "
-     "csv: so are the categories of input.one_hot; 0: 18.",
+     "csv, json: so are the categories of input.one_hot; 0: 18.",
      NULL},
     {"input.delimiter", OPT_STR, AT(input.delimiter), ",", 0, 0, NULL,
      "Between fields of a CSV record.", NULL},
@@ -96,9 +98,9 @@ const struct special job_specials[] = {
     {"kafka", "", "librdkafka properties, passed on unchanged."},
     {"input.features", "every other number",
      "Fields that are features, in order; 'pixels[784]' is an array of that width."},
-    {"input.columns", "", "Names of the fields of a CSV record, in order."},
+    {"input.columns", "", "Names of the fields of a CSV or f32 record, in order."},
     {"input.one_hot", "",
-     "Fields of a CSV record that are categories, any text: each value has a column, by its hash."},
+     "Fields of CSV and JSON that are categories, any text: each value has a column, by its hash."},
     {"input.classes", "", "Label values, class 0 first; empty: labels are the numbers 0, 1, ..."},
     {"input.holdout", "0", "Share of rows that are scored and never learned, such as 10%."},
     {"staleness", "async",

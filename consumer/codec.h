@@ -76,7 +76,7 @@ struct codec {
 /* For details: up to 32 bytes of a message, with what cannot be printed as dots. */
 const char *bytes_shown(const uint8_t *p, size_t n, char text[36]);
 
-extern const struct codec codec_avro, codec_csv, codec_libsvm;
+extern const struct codec codec_avro, codec_csv, codec_f32, codec_json, codec_libsvm;
 const struct codec *codec_find(uint32_t format); /* by enum format */
 
 #endif

@@ -57,6 +57,7 @@ struct load {
 
 struct load_reader {
     const char *name, *note; /* note: what it does to values, or NULL */
+    const char *format;      /* of its lines, in a job's input section; NULL: name */
     size_t self_bytes;
     bool has_lines, has_columns; /* its lines are rows that a job reads; whose fields it names */
     bool label_is_file;

@@ -1,5 +1,6 @@
 /* load_jsonl.c: one JSON object a line. Fields and their types are those of the first object:
- * numbers are double, arrays of numbers array<float>, then strings and booleans. */
+ * numbers are double, arrays of numbers array<float>, then strings and booleans. As lines, the
+ * first object alone is read, for the name of the label. */
 #include "consumer/load.h"
 
 #include <jansson.h>
@@ -8,7 +9,8 @@
 #include <string.h>
 
 struct json_file {
-    json_t *row; /* the one before, where `kept`: it is read again */
+    json_t *row;        /* the one before, where `kept`: it is read again */
+    struct bytes first; /* line; until the next is read */
     bool kept;
 };
 
@@ -27,6 +29,7 @@ static enum st next_object(struct load *l)
     TRY(load_line(l, &line, NULL));
     if (!line.p)
         return ST_OK;
+    s->first = line;
     s->row = json_loadb((const char *)line.p, line.n,
                         JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &at);
     if (!s->row)
@@ -94,7 +97,7 @@ static enum st json_open(struct load *l)
     {
         uint32_t t = 0;
 
-        while (t < 4 && !fits(v, types[t]))
+        while (!l->lines && t < 4 && !fits(v, types[t]))
             t++;
         if (t == 4)
             return load_bad(l,
@@ -158,7 +161,17 @@ static enum st unknown_field(struct load *l)
 static enum st json_row(struct load *l, bool *more)
 {
     struct json_file *s = l->self;
+    struct bytes line = s->first;
 
+    if (l->lines) {
+        if (!s->kept)
+            TRY(load_line(l, &line, NULL));
+        s->kept = false;
+        *more = line.p != NULL;
+        if (*more)
+            encode_raw(&l->out, line.p, line.n);
+        return ST_OK;
+    }
     TRY(next_object(l));
     *more = s->row != NULL;
     for (uint32_t i = 0; s->row && i < l->fields; i++) {
@@ -184,7 +197,9 @@ static void json_file_close(struct load *l)
 
 const struct load_reader load_jsonl = {
     .name = "jsonl",
+    .format = "json",
     .self_bytes = sizeof(struct json_file),
+    .has_lines = true,
     .open = json_open,
     .row = json_row,
     .close = json_file_close,

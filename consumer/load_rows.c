@@ -158,7 +158,8 @@ enum st load_open(struct load *l, const struct load_reader *r)
     if (!l->self || !l->class_name)
         return fail(l->err, ST_FATAL, "no memory to load");
     TRY(r->open(l));
-    TRY(no_name_twice(l));
+    if (!l->lines || r->has_columns)
+        TRY(no_name_twice(l));
     return r->label_is_file ? ST_OK : find_label(l);
 }
 
@@ -249,7 +250,10 @@ static void yaml_classes(struct load *l, FILE *f)
 
 void load_yaml(struct load *l, const char *schema_file, FILE *f)
 {
-    fprintf(f, "input:\n  format: %s\n", l->lines ? l->r->name : "avro");
+    fprintf(f, "input:\n  format: %s\n",
+            !l->lines      ? "avro"
+            : l->r->format ? l->r->format
+                           : l->r->name);
     if (!l->lines) {
         fputs("  schema: ", f);
         quoted(schema_file, f);
@@ -261,8 +265,13 @@ void load_yaml(struct load *l, const char *schema_file, FILE *f)
             fprintf(f, "%s%s", i ? ", " : "", l->field[i].name);
         fputs("]\n", f);
     }
-    if (l->label_field < l->fields)
+    if (l->label_field < l->fields && l->lines && !l->r->has_columns) {
+        fputs("  label: ", f);
+        quoted(l->field[l->label_field].given, f);
+        fputc('\n', f);
+    } else if (l->label_field < l->fields) {
         fprintf(f, "  label: %s\n", l->field[l->label_field].name);
+    }
     if (l->width)
         fprintf(f, "  width: %" PRIu32 "\n", l->width);
     yaml_classes(l, f);

@@ -57,7 +57,7 @@ static const struct flag load_flag[] = {
     {0,
      false,
      {"as", OPT_ENUM, offsetof(struct load_flags, as), 0, "avro", 0, 0, forms,
-      "avro, or lines: the text as it is (csv, libsvm).", NULL},
+      "avro, or lines: the text as it is (csv, libsvm, jsonl).", NULL},
      NULL},
     {0,
      false,

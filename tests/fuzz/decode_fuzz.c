@@ -14,8 +14,9 @@ struct subject {
     const char *schema; /* with ' for "; NULL: not Avro */
     uint32_t zeros;     /* so many zero bytes are a sample, which settles the framing */
     uint32_t format, width, hash_bits;
-    const char *label, *features, *classes, *key, *time, *weight;
-    bool missing; /* features may be */
+    const char *label, *features, *classes, *key, *time, *weight, *one_hot;
+    const char *json; /* with ' for ": the sample */
+    bool missing;     /* features may be */
 };
 
 #define RUNS                                                                                       \
@@ -88,6 +89,22 @@ static const struct subject subjects[] = {
     {RUNS, .zeros = 26, .width = 3},
     {RUNS, .zeros = 26, .width = 3, .missing = true},
     {.format = FORMAT_CSV, .width = 40},
+    {.format = FORMAT_JSON, .label = "y", .features = "f1 f2 f10 a.b"},
+    {.format = FORMAT_JSON,
+     .json = "{'y':1,'f1':2,'a':[1,2,3],'b':{'c':true,'d':'t'},'f10':3}",
+     .label = "y",
+     .missing = true},
+    {.format = FORMAT_JSON,
+     .json = "{'y':1,'c':'t','a':[1,2,3],'b':{'c':true,'d':'t'},'k':3}",
+     .label = "y",
+     .classes = "a b 7",
+     .one_hot = "c b.d",
+     .hash_bits = 3,
+     .key = "k",
+     .weight = "w",
+     .time = "t"},
+    {.format = FORMAT_F32, .width = 3, .label = "f0", .weight = "f2"},
+    {.format = FORMAT_F32, .width = 2, .missing = true},
 };
 
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
@@ -133,6 +150,7 @@ static void open_subject(const struct subject *s, struct opened *o)
     struct bytes sample = {s->zeros ? zeros : NULL, s->zeros};
     struct decoded *out = calloc(1, sizeof *out);
     struct input *in = calloc(1, sizeof *in);
+    char json[256];
     struct err e;
 
     CHECK(in && out);
@@ -145,10 +163,18 @@ static void open_subject(const struct subject *s, struct opened *o)
     set(in->time, s->time);
     set(in->weight, s->weight);
     words(s->features, in->feature[0].name, sizeof in->feature[0], &in->features);
+    words(s->one_hot, in->one_hot[0], sizeof in->one_hot[0], &in->one_hots);
     words(s->classes, in->class_name[0], sizeof in->class_name[0], &in->classes);
     set(in->delimiter, ",");
     if (s->schema)
         write_schema(s->schema, in->schema);
+    if (s->json) {
+        sample = (struct bytes){(uint8_t *)json, strlen(s->json)};
+        for (size_t i = 0; i <= sample.n; i++)
+            json[i] = s->json[i];
+        for (char *q = json; *q; q++)
+            *q = *q == '\'' ? '"' : *q;
+    }
     o->codec = codec_find(s->format);
     o->self = calloc(1, o->codec->self_bytes);
     CHECK(o->self);

@@ -320,6 +320,30 @@ static void jsonl_takes_fields_from_the_first_object(void **state)
     assert_int_equal(l.classes, 2);
 }
 
+static void jsonl_lines_stay_as_they_are(void **state)
+{
+    const char *files[] = {put("lines.jsonl", "{\"a-b\": {\"a\": null}, \"a_b\": 2}\n\nnone\n"),
+                           NULL};
+    struct avro_in in;
+    char *text;
+    size_t n;
+    FILE *f;
+
+    (void)state;
+    assert_int_equal(open_files(&load_jsonl, "a-b", true, files), ST_OK);
+    in = row();
+    assert_memory_equal(in.p, "{\"a-b\": {\"a\": null}, \"a_b\": 2}", l.out.n);
+    in = row();
+    assert_memory_equal(in.p, "none", 4); /* the job counts it as bad */
+    no_more_rows();
+    f = open_memstream(&text, &n);
+    load_yaml(&l, "", f);
+    fclose(f);
+    assert_string_equal(text, "input:\n  format: json\n  label: \"a-b\"\n");
+    free(text);
+    says(open_files(&load_jsonl, "a.b", true, files), ST_BAD_CONFIG, "did you mean 'a-b'");
+}
+
 static void jsonl_names_line_and_field_of_a_row_that_does_not_fit(void **state)
 {
     static const char *const bad[][2] = {{"{\"a\": null}", ":2: field 'a' is null"},
@@ -575,6 +599,7 @@ int main(void)
         LOAD_TEST(libsvm_indices_count_from_zero_in_avro),
         LOAD_TEST(libsvm_refuses_what_is_no_entry),
         LOAD_TEST(jsonl_takes_fields_from_the_first_object),
+        LOAD_TEST(jsonl_lines_stay_as_they_are),
         LOAD_TEST(jsonl_names_line_and_field_of_a_row_that_does_not_fit),
         LOAD_TEST(idx_pixels_are_shares_of_255),
         LOAD_TEST(idx_that_lacks_something_is_refused),
