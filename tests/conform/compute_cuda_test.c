@@ -211,6 +211,27 @@ static void great_copies_arrive_whole(void **state)
     free(got);
 }
 
+/* More rows than a grid has blocks. */
+static void a_grid_has_no_edge(void **state)
+{
+    const uint32_t size[2] = {66000, 256};
+    const size_t n = (size_t)size[0] * size[1];
+    const float one[2] = {1.0f, 1.0f};
+    float *got = malloc(n * sizeof *got), *dev;
+
+    (void)state;
+    open_with("MILLRACE_SHIM_SEED", "1");
+    dev = c->alloc(self, n * sizeof *dev);
+    assert_true(got && dev);
+    c->ew(self, EW_set, size, (struct arg[8]){{dev, size[1]}}, one);
+    c->get(self, got, dev, n * sizeof *got);
+    for (size_t i = 0; i < n; i++)
+        if (got[i] != 1.0f)
+            fail_msg("element %zu is not reached", i);
+    close_again();
+    free(got);
+}
+
 /* ---- memory ---- */
 
 static void memory_is_zeroed_aligned_and_refused_when_absurd(void **state)
@@ -326,6 +347,7 @@ int main(void)
         cmocka_unit_test(any_order_that_the_events_allow_gives_the_same),
         cmocka_unit_test(the_next_batch_is_copied_beside_the_kernels_of_this_one),
         cmocka_unit_test(great_copies_arrive_whole),
+        cmocka_unit_test(a_grid_has_no_edge),
         cmocka_unit_test(memory_is_zeroed_aligned_and_refused_when_absurd),
         cmocka_unit_test(one_memory_is_not_the_other),
         cmocka_unit_test(a_failed_kernel_surfaces_at_sync),

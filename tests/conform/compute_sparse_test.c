@@ -16,8 +16,9 @@ enum { ROWS_MAX = 64, NNZ_MAX = 4096 };
 /* r rows over k ids, c columns; variant bit 0: values (else all ones), bit 1: ids may repeat in a
  * row, bit 2: ptr starts at 3, as a batch inside a block does */
 static const struct shape4 sparse[] = {
-    {0, 3, 5, 1},    {1, 1, 1, 0},    {7, 1, 20, 1},  {32, 1, 123, 4}, {33, 4, 9, 3},
-    {32, 8, 123, 1}, {16, 10, 50, 7}, {5, 17, 30, 5}, {9, 80, 40, 1},  {31, 21, 64, 6},
+    {0, 3, 5, 1},   {1, 1, 1, 0},    {7, 1, 20, 1},   {32, 1, 123, 4},
+    {33, 4, 9, 3},  {32, 8, 123, 1}, {16, 10, 50, 7}, {5, 17, 30, 5},
+    {9, 80, 40, 1}, {31, 21, 64, 6}, {9, 150, 20, 1}, {2, 1, 4100, 3},
 };
 
 struct host_csr {

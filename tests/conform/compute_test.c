@@ -398,14 +398,17 @@ static void equal_distances_go_to_the_lowest_column(void **state)
 }
 
 /* segsum: r rows into k segments; a segment gets all rows at worst, hence the budget of r terms */
+enum { SEGMENTS_MAX = 4100 };
 static const struct shape4 segments[] = {
-    {0, 3, 2, 0}, {1, 1, 1, 1}, {33, 1, 4, 1}, {32, 17, 5, 0}, {100, 64, 3, 1}, {7, 785, 10, 1},
+    {0, 3, 2, 0},    {1, 1, 1, 1},    {33, 1, 4, 1},    {32, 17, 5, 0},
+    {100, 64, 3, 1}, {7, 785, 10, 1}, {20, 1, 4100, 1},
 };
 
 static void run_segsum(struct rig *g, const struct shape4 *s, struct result *out)
 {
     uint32_t seg[128];
-    double zero[16] = {0}, *n;
+    static const double zero[SEGMENTS_MAX];
+    double *n;
     struct mat x = in_mat(g, 1, s->r, s->c, pad_of(s)), sum = inout_mat(g, 3, s->k, s->c, 2);
     const float *w = s->variant ? in_mat(g, 2, s->r, 1, 0).p : NULL;
 
@@ -420,7 +423,7 @@ static void run_segsum(struct rig *g, const struct shape4 *s, struct result *out
 
 static void truth_segsum(const struct shape4 *s, struct result *out)
 {
-    double n[16] = {0};
+    static double n[SEGMENTS_MAX];
 
     for (uint32_t q = 0; q < s->k; q++) {
         for (uint32_t j = 0; j < s->c; j++) {
@@ -433,6 +436,7 @@ static void truth_segsum(const struct shape4 *s, struct result *out)
             result_add(out, sum);
         }
     }
+    memset(n, 0, sizeof n);
     for (uint32_t i = 0; i < s->r; i++)
         n[index_below(6, i, s->k)] += s->variant ? (double)number(2, i) : 1.0;
     for (uint32_t q = 0; q < s->k; q++)

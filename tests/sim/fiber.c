@@ -25,7 +25,11 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-enum { STACK_BYTES = 2 << 20, GUARD_BYTES = 4096 };
+#ifndef FIBER_STACK /* a sanitizer goes over all of it at every switch */
+#define FIBER_STACK (2 << 20)
+#endif
+
+enum { STACK_BYTES = FIBER_STACK, GUARD_BYTES = 4096 };
 
 static struct {
     ucontext_t at;
