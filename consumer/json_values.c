@@ -103,22 +103,22 @@ enum bad json_put_number(const struct json *s, struct json_rows *r, const struct
     return BAD_NONE;
 }
 
-/* Items of an array in the common form, while that is what there is; the last one is left. */
-static uint32_t put_plain_items(const struct json *s, struct json_rows *r,
-                                const struct json_leaf *leaf, uint32_t from)
+/* Items of an array in the common form, while that is what there is; the last one is left. A sparse
+ * row has none here. */
+static uint32_t put_plain_items(struct json_rows *r, const struct json_leaf *leaf, uint32_t from)
 {
-    const uint8_t *p = r->t.p;
-    uint32_t n = from;
-    float v;
+    const uint8_t *p = r->t.p, *q;
+    uint32_t n = from, most = r->x && p - r->begin >= JSON_BEFORE ? leaf->width - 1 : 0;
+    float *x = most ? r->x + leaf->column : NULL, v;
 
-    while (r->t.end - p >= JSON_AHEAD && p - r->begin >= JSON_BEFORE && n + 1 < leaf->width) {
-        p = json_plain(p, &v);
-        p = p ? json_past(p, ',') : NULL;
-        if (!p)
+    for (; n < most && r->t.end - p >= JSON_AHEAD; p = q) {
+        q = json_plain(p, &v);
+        q = q ? json_past(q, ',') : NULL;
+        if (!q)
             break;
-        json_put(s, r, leaf->column + n++, v);
-        r->t.p = p;
+        x[n++] = v;
     }
+    r->t.p = p;
     return n - from;
 }
 
@@ -149,7 +149,7 @@ enum bad json_put_array(struct json *s, struct json_rows *r, const struct json_l
     if (bad || (t->p < t->end && *t->p == ']'))
         return bad ? bad : bad_width(s, r, leaf, "has", 0);
     for (;;) {
-        n += put_plain_items(s, r, leaf, n);
+        n += put_plain_items(r, leaf, n);
         json_blank(t);
         bad = json_put_number(s, r, leaf, leaf->column + n);
         if (bad)
