@@ -150,6 +150,7 @@ static inline uint64_t json_sixteen(const uint8_t *end, uint32_t n, uint32_t aft
 
 /* [-]whole[.fraction], of which sixteen bytes are enough, where JSON_AHEAD bytes behind p and 16
  * before it may be read: *v is set, and the place behind the number returned. NULL: anything else.
+ * A number may go on behind it with an exponent: it is the caller who looks what is there.
  * No jump depends on what numbers of one kind differ in, and where it ends is known before what it
  * is, so that the next one is begun meanwhile. */
 static inline __attribute__((always_inline)) const uint8_t *json_plain(const uint8_t *p, float *v)
@@ -172,7 +173,7 @@ static inline __attribute__((always_inline)) const uint8_t *json_plain(const uin
     used = n < 16 ? n : 16;
     after = whole < n ? used - whole - 1 : used;
     if (whole - 1 > 14 || (whole > 1 && *p == '0') || p[n - 1] == '.' || n > 30 ||
-        (dots & (dots - 1)) || (p[n] | 32) == 'e')
+        (dots & (dots - 1)))
         return NULL;
     digits = json_sixteen(p + used, used, after);
     if (((n > 16) & (digits < UINT64_C(1000000000000))) ||

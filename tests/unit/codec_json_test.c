@@ -303,6 +303,20 @@ static void bad_records_have_reasons_and_leave_the_block(void **state)
     assert_memory_equal(x(f, 0), ((float[]){1, 2, 3}), 12);
 }
 
+static void a_field_that_is_there_twice_is_bad_in_the_common_form_too(void **state)
+{
+    struct fixture *f = *state;
+
+    feature(f, "f1", 0);
+    feature(f, "f2", 0);
+    ready(f, false, NULL);
+    for (int i = 0; i < 3; i++) /* it is expected, the second time */
+        is_bad(f,
+               "{\"before it\":\"0123456789\",\"f1\":1,\"f1\":2,\"f2\":3,\"behind\":"
+               "\"01234567890123456789012345678901234567890123456789\"}",
+               BAD_VALUE, "field f1: is there twice");
+}
+
 static void every_cut_of_a_message_is_truncated(void **state)
 {
     static const char row[] = " {\"skip\":[1,{\"a\\\"\":\"b\"},true],\"f0\":0.25,\"f1\":-12.5e-1,"
@@ -616,6 +630,7 @@ int main(void)
         JSON_TEST(an_open_says_what_is_wrong),
         JSON_TEST(a_label_that_is_not_needed_may_be_absent),
         JSON_TEST(bad_records_have_reasons_and_leave_the_block),
+        JSON_TEST(a_field_that_is_there_twice_is_bad_in_the_common_form_too),
         JSON_TEST(every_cut_of_a_message_is_truncated),
         JSON_TEST(missing_features_are_nan_where_the_algorithm_takes_them),
         JSON_TEST(depth_and_size_have_a_bound),
