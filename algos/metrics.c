@@ -3,6 +3,7 @@
 #include "algos/halving.h"
 #include "algos/loss.h"
 #include "algos/tensors.h"
+#include "config/base/clones.h"
 #include "config/base/limits.h"
 
 #include <float.h>
@@ -94,6 +95,18 @@ static inline double term_hit(float w, float y, float x)
     return (double)w * (double)((x > 0) == (y > 0.5f));
 }
 
+static inline double term_class_0(float w, float y, float x)
+{
+    (void)x;
+    return (double)w * (double)!(y > 0.5f);
+}
+
+static inline double term_class_1(float w, float y, float x)
+{
+    (void)x;
+    return (double)w * (double)(y > 0.5f);
+}
+
 static inline double term_error(float w, float y, float x)
 {
     double d = (double)x - (double)y;
@@ -101,8 +114,26 @@ static inline double term_error(float w, float y, float x)
     return (double)w * d * d;
 }
 
+/* sum += sum over i < n of term(w[i], y[i], x[i]): eight sums side by side, so that no addition
+ * waits for the one before. */
+static inline __attribute__((always_inline)) void
+reduce_one(double (*term)(float w, float y, float x), uint32_t n, const float *restrict w,
+           const float *restrict y, const float *restrict x, double *restrict sum)
+{
+    double lane[8] = {0};
+    uint32_t i = 0;
+
+    for (; i + 8 <= n; i += 8)
+        for (uint32_t k = 0; k < 8; k++)
+            lane[k] += term(w[i + k], y[i + k], x[i + k]);
+    for (uint32_t k = 0; i + k < n; k++)
+        lane[k] += term(w[i + k], y[i + k], x[i + k]);
+    *sum += ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+            ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
 /* sum[m] += sum over i of term(w[i], y[i ny], x[i ld + m]), m < cols. Eight rows at a time, in a
- * fixed order: where there is one column, the chain of additions through memory is what limits. */
+ * fixed order: the chain of additions through memory is what limits. */
 static inline __attribute__((always_inline)) void reduce(double (*term)(float w, float y, float x),
                                                          const struct part_of *p,
                                                          const float *restrict x, uint32_t ld,
@@ -112,6 +143,10 @@ static inline __attribute__((always_inline)) void reduce(double (*term)(float w,
     size_t ny = p->y ? p->ny : 1;
     uint32_t i = 0;
 
+    if (cols == 1 && ld == 1 && ny == 1) {
+        reduce_one(term, p->n, w, y, x, sum);
+        return;
+    }
     for (; i + 8 <= p->n; i += 8, x += (size_t)8 * ld, y += 8 * ny, w += 8)
         for (uint32_t m = 0; m < cols; m++)
             sum[m] +=
@@ -172,7 +207,7 @@ static int merit_column(enum out_kind out)
 }
 
 /* Every row has a prediction: rows and weights are the same for all models. */
-static void add_plain(struct sums *s, const struct part_of *p, enum out_kind out)
+MR_CLONES static void add_plain(struct sums *s, const struct part_of *p, enum out_kind out)
 {
     double *merits = s->s[merit_column(out)], weight = 0;
 
@@ -223,27 +258,27 @@ static void add_masked(struct sums *s, const struct part_of *p, enum out_kind ou
 }
 
 /* LOSS_NONE is infinite too. */
-static bool all_finite(const float *loss, size_t n)
+MR_CLONES static bool all_finite(const float *loss, size_t n)
 {
     uint32_t not = 0;
 
     for (size_t i = 0; i < n; i++)
         not |= !(loss[i] - loss[i] == 0);
-    return !not ;
+    return !not;
 }
 
 /* ---- labels and histograms ---- */
 
-static void add_labels(double *at, const struct shape *sh, const struct part_of *p)
+MR_CLONES static void add_labels(double *at, const struct shape *sh, const struct part_of *p)
 {
     if (sh->out == OUT_LOGITS) {
         for (uint32_t i = 0; i < p->n; i++)
             at[class_of(p->y[(size_t)i * p->ny], sh->classes)] += (double)p->w[i];
         return;
     }
-    if (sh->out == OUT_MARGIN) { /* a margin of -1 or 1 is right about one class */
-        reduce(term_hit, p, &(const float){-1}, 0, 1, &at[0]);
-        reduce(term_hit, p, &(const float){1}, 0, 1, &at[1]);
+    if (sh->out == OUT_MARGIN) {
+        reduce(term_class_0, p, p->w, 1, 1, &at[0]);
+        reduce(term_class_1, p, p->w, 1, 1, &at[1]);
         return;
     }
     reduce(term_weight, p, p->y, p->ny, 1, &at[0]);
