@@ -11,7 +11,7 @@
  * The end of a partition is that of the file when it was opened. What is appended later is the next
  * start's, whose range begins behind the last one's end. A range has to be known before its first
  * record is learned (protocol: a slot has begin and end), so the lines are counted first: one pass
- * with memchr, once for a job, not at a resume. tests/bench/file.py says what it costs. While
+ * with memchr, once for a job, not at a resume. tests/bench/liblinear.py says what it costs. While
  * lines pass, the place of every 2^k-th is noted, so that an offset is found again near it; a
  * resume in a new process, where nothing is noted, walks over the lines before. gzip is read in
  * order only: going back begins anew.

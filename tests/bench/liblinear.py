@@ -10,7 +10,7 @@ Then, of the same file many times over: what a record takes on its way out of th
 counting the lines takes, beside a plain read of the bytes.
 
 Needs liblinear-train (Debian: liblinear-tools) and a9a as in tests/conform/a9a_test.py.
-usage: file.py [PAIRS]"""
+usage: liblinear.py [PAIRS]"""
 
 import os
 import re
@@ -82,7 +82,7 @@ def main():
               " liblinear", round(float(re.search(r"([\d.]+)%", other)[1]) / 100, 4))
         with open(train, "rb") as f, open("big", "wb") as big:
             big.write(f.read() * 30)
-        print(said(os.path.join(BUILD, "file_lines_bench"), "big"), end="")
+        print(said(os.path.join(BUILD, "liblinear_lines_bench"), "big"), end="")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
 #!/usr/bin/env python3
-"""Whole programs from a text file to a model, one pass, one core of learning, in turn in one run:
-
-  rows of a label and 28 numbers of four digits (ROWS of them), logistic loss: `millrace train
-      --input` of libsvm lines against Vowpal Wabbit, which reads the same rows in its own text (a
-      '|' a line more) and, the second time, its binary cache of them;
-  a9a (32,560 rows, 14 of 123 columns a row): `millrace train --input` against liblinear's
-      `liblinear-train` with one pass of its dual logistic solver (-s 7, stopped after the first).
+"""Whole programs from a text file to a model, one pass, in turn in one run: `millrace train --input`
+of libsvm lines against Vowpal Wabbit, which reads the same rows in its own text (a '|' a line more)
+and, the second time, its binary cache of them. Rows of a label and 28 numbers of four digits,
+logistic loss.
 
 Seconds are of the whole process, for Vowpal Wabbit only of its run over the file, without Python's
 start and imports. millrace learns one model, at its default batch, with prequential measures,
-checkpoints, and a snapshot at the end. Accuracy is of 100,000 fresh rows, and of a9a's test rows.
+checkpoints, and a snapshot at the end. Accuracy is of 100,000 fresh rows. liblinear.py has the same
+for a9a.
 
-usage: files.py [ROWS (1000000)] [PAIRS (5)]     $MILLRACE_BUILD: folder of the programs (build)
+usage: vw.py [ROWS (1000000)] [PAIRS (5)]     $MILLRACE_BUILD: folder of the programs (build)
 """
 
 import os
@@ -24,7 +22,6 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tools"))
-import datasets  # noqa: E402
 import pypi  # noqa: E402
 
 BUILD = os.path.abspath(os.environ.get("MILLRACE_BUILD", os.path.join(HERE, "..", "..", "build")))
@@ -71,8 +68,9 @@ def ours(name, width, rows, test):
     subprocess.run(["rm", "-rf", f"{name}.state"], check=True)
     with open(f"{name}.yaml", "w", encoding="utf-8") as f:
         f.write(JOB.format(name=name, width=width))
-    took, _ = timed(f"{BUILD}/millrace", "train", f"{name}.yaml", "--input", rows, "-q")
-    _, scored = timed(f"{BUILD}/millrace", "score", f"{name}.yaml", "--input", test, "--metrics")
+    took, _ = timed(f"{BUILD}/millrace", "train", f"{name}.yaml", "-q", "--input", rows)
+    _, scored = timed(f"{BUILD}/millrace", "score", f"{name}.yaml", "-b",
+                      f"local:{name}.state/topics", test, "--metrics")
     return took, float(re.search(r"^accuracy (\S+)", scored, re.M)[1])
 
 
@@ -117,32 +115,12 @@ def against_vw(rows, pairs):
     summary("against Vowpal Wabbit's cache", cache, 1.3)
 
 
-def against_liblinear(pairs):
-    learned, test = datasets.file("a9a", "a9a.libsvm"), datasets.file("a9a", "a9a.t.libsvm")
-    if not learned or not test:
-        print("skipped: a9a is not there")
-        return
-    ratios = []
-    for _ in range(pairs):
-        t, right = ours("a9a", 123, learned, test)
-        a, out = timed("liblinear-train", "-s", "7", "-e", "1e9", learned, "a9a.model")
-        if not re.search(r"#iter = 1$", out, re.M):
-            raise SystemExit(f"liblinear-train made more than one pass:\n{out}")
-        _, out = timed("liblinear-predict", "-b", "1", test, "a9a.model", "seen")
-        theirs = float(re.search(r"Accuracy = (\S+)%", out)[1]) / 100
-        ratios.append(a / t)
-        print(f"a9a: millrace {t * 1e3:.0f} ms, accuracy {right:.4f}; liblinear {a * 1e3:.0f} ms, "
-              f"{theirs:.4f}", flush=True)
-    summary("against liblinear's pass over a9a", ratios, 1)
-
-
 def main():
-    pypi.enter(os.path.join(BUILD, "peers-files"), PACKAGES)
+    pypi.enter(os.path.join(BUILD, "peers-vw"), PACKAGES)
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1000000
     pairs = int(sys.argv[2]) if len(sys.argv) > 2 else 5
-    with tempfile.TemporaryDirectory(prefix="millrace-files.") as folder:
+    with tempfile.TemporaryDirectory(prefix="millrace-vw.") as folder:
         os.chdir(folder)
-        against_liblinear(pairs)
         against_vw(rows, pairs)
 
 

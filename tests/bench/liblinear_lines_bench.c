@@ -1,5 +1,5 @@
 /* Records of a file by the broker `files`, beside a plain read of the same bytes:
- * file_lines_bench FILE [ROUNDS]. Best of the rounds, which alternate; the file comes from the page
+ * liblinear_lines_bench FILE [ROUNDS]. Best of the rounds, which alternate; the file comes from the page
  * cache. */
 #include "consumer/broker_file.h"
 
@@ -82,7 +82,7 @@ int main(int argc, char **argv)
     struct lines_file f;
 
     if (argc < 2 || lines_file_open(&f, argv[1], &err) != ST_OK || f.packed) {
-        fprintf(stderr, "file_lines_bench FILE [ROUNDS]: %s\n", err.text);
+        fprintf(stderr, "liblinear_lines_bench FILE [ROUNDS]: %s\n", err.text);
         return 2;
     }
     for (int i = 0; i < rounds; i++)
@@ -90,7 +90,7 @@ int main(int argc, char **argv)
             double us, begin = used_us();
 
             if (run[k](&f) != ST_OK) {
-                fprintf(stderr, "file_lines_bench: %s\n", err.text);
+                fprintf(stderr, "liblinear_lines_bench: %s\n", err.text);
                 return 1;
             }
             us = used_us() - begin;
