@@ -58,6 +58,7 @@ struct kafka_consumer {
     uint32_t topics_n;
     rd_kafka_message_t **held; /* [POLL_RECORDS_MAX], released by the next poll */
     uint32_t held_n, poll_max; /* poll_max: records of the next poll at most */
+    bool flows;                /* the last poll had records */
     uint64_t *paused;          /* [topics_n * PARTITIONS_MAX / 64] bits */
     rd_kafka_consumer_group_metadata_t *captured; /* R1 */
     enum group_event event;                       /* of the last poll */

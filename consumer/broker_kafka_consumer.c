@@ -17,10 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MESSAGE_OVERHEAD = 320, NUDGE_US = 5000, FETCH_PART = 6, FETCH_MOST = 31 << 16 };
 enum { POLL_FIRST = 256 }; /* records, until their size is known */
+enum { NAPS = 8, NAP_NS = 100000 };
 
 static_assert((int)FETCH_MOST < (int)HEAP_LARGEST, "mapping and unmapping every answer costs more");
 
@@ -195,15 +197,33 @@ static void limit_next_poll(struct kafka_consumer *c)
             (uint32_t)within(1, (uint64_t)FETCH_MOST * c->held_n / bytes, POLL_RECORDS_MAX);
 }
 
+/* Where records flow, a few short sleeps before waiting: a thread that is woken for each arrival
+ * tends to be put on the core of the one that fetches, and then both share it while another is idle
+ * (measured: of lz4, 64 rows a message, two thirds of the speed in most runs). */
+static ssize_t nap(struct kafka_consumer *c, uint32_t max)
+{
+    const struct timespec time = {0, NAP_NS};
+    ssize_t n = 0;
+
+    for (int i = 0; i < NAPS && n == 0 && c->event == GROUP_NONE; i++) {
+        nanosleep(&time, NULL);
+        n = rd_kafka_consume_batch_queue(c->queue, 0, c->held, max);
+    }
+    return n;
+}
+
 /* Takes what is there; if that is nothing, waits for the first record and takes what came with it.
  * (One blocking call for the whole array would wait out its time for the last record of it.) */
 static void take(struct kafka_consumer *c, uint32_t max, int timeout_ms)
 {
+    const bool flows = c->flows;
     ssize_t n;
 
     max = max < c->poll_max ? max : c->poll_max;
     n = rd_kafka_consume_batch_queue(c->queue, 0, c->held, max);
     nudge(c);
+    if (n == 0 && flows && timeout_ms > 0)
+        n = nap(c, max);
     if (n == 0 && c->event == GROUP_NONE && timeout_ms > 0) {
         n = rd_kafka_consume_batch_queue(c->queue, timeout_ms, c->held, 1);
         if (n == 1 && max > 1 && c->event == GROUP_NONE) {
@@ -212,6 +232,7 @@ static void take(struct kafka_consumer *c, uint32_t max, int timeout_ms)
         }
     }
     c->held_n = n > 0 ? (uint32_t)n : 0;
+    c->flows = n > 0;
     CHECK(c->held_n <= max);
     limit_next_poll(c);
 }
