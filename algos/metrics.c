@@ -128,8 +128,8 @@ reduce_one(double (*term)(float w, float y, float x), uint32_t n, const float *r
             lane[k] += term(w[i + k], y[i + k], x[i + k]);
     for (uint32_t k = 0; i + k < n; k++)
         lane[k] += term(w[i + k], y[i + k], x[i + k]);
-    *sum += ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
-            ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    *sum +=
+        ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
 /* sum[m] += sum over i of term(w[i], y[i ny], x[i ld + m]), m < cols. Eight rows at a time, in a
@@ -264,7 +264,7 @@ MR_CLONES static bool all_finite(const float *loss, size_t n)
 
     for (size_t i = 0; i < n; i++)
         not |= !(loss[i] - loss[i] == 0);
-    return !not;
+    return !not ;
 }
 
 /* ---- labels and histograms ---- */

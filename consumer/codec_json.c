@@ -11,9 +11,10 @@
  * changes no row.
  *
  * Why no library: rows of numbers are mostly digits, so a parser is as fast as it reads those, and
- * a tree or tape that is read afterwards is work that nothing here needs. In one run on one core,
- * values taken out, rows of a label and 28 numbers of 9 digits: as named fields this 1.11 GB/s,
- * simdjson 3.0.1 0.78, yyjson 0.87; as an array 1.09, 0.68 and 0.71; jansson 0.06. simdjson would
+ * a tree or tape that is read afterwards is work that nothing here needs. On one core, values taken
+ * out, rows of a label and 28 numbers of 9 digits: as named fields in one run this 1.11 GB/s,
+ * simdjson 3.0.1 0.78, yyjson 0.87; as an array in another 1.09, 0.68 and 0.71; jansson 0.06 in a
+ * third. simdjson would
  * be the only C++ here, yyjson is in few distributions, and either would stand beside straight code
  * for the common form. jansson is the oracle of the tests. */
 #include "consumer/codec.h"

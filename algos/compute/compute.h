@@ -15,8 +15,8 @@
  *
  * Thread: one per self. Results are as if everything were done in the order asked for; a device
  * does it later than asked. put is done with the host's bytes on return; get waits for what has
- * been asked of that buffer (one alloc), sync for all, and a put where 32 MiB of puts are under way:
- * so copies from and to one buffer hide behind arithmetic on others. Where host_memory is set
+ * been asked of that buffer (one alloc), sync for all, and a put where 32 MiB of puts are under
+ * way: so copies from and to one buffer hide behind arithmetic on others. Where host_memory is set
  * everything is done on return. Only open and alloc take memory.
  *
  * Shapes: m[r, c] with row stride ld >= c floats; p in compute space, 4-byte aligned; r or c may be

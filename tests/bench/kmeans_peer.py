@@ -76,9 +76,7 @@ def distance(x, path):
 
 def main():
     pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    python = peers.environment()
-    if os.path.realpath(sys.prefix) != os.path.realpath(os.path.join(peers.BUILD, "peers")):
-        os.execv(python, [python, os.path.abspath(__file__), *sys.argv[1:]])
+    peers.pypi.enter(os.path.join(peers.BUILD, "peers"), peers.PACKAGES)
     with tempfile.TemporaryDirectory(prefix="millrace-kmeans.") as folder:
         path = os.path.join(folder, "rows")
         x = rows()
@@ -86,7 +84,7 @@ def main():
         ratios = []
         for _ in range(pairs):
             ours = timed([os.path.join(peers.BUILD, "update_bench"), "pass", path])
-            theirs = timed([python, os.path.abspath(__file__), "--one", path])
+            theirs = timed([sys.executable, os.path.abspath(__file__), "--one", path])
             ratios.append(ours / theirs)
             print(f"millrace {ours / 1e3:.1f} k rows/s, scikit-learn {theirs / 1e3:.1f} k, "
                   f"ratio {ratios[-1]:.2f}", flush=True)

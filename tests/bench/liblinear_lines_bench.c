@@ -1,6 +1,6 @@
 /* Records of a file by the broker `files`, beside a plain read of the same bytes:
- * liblinear_lines_bench FILE [ROUNDS]. Best of the rounds, which alternate; the file comes from the page
- * cache. */
+ * liblinear_lines_bench FILE [ROUNDS]. Best of the rounds, which alternate; the file comes from the
+ * page cache. */
 #include "consumer/broker_file.h"
 
 #include <inttypes.h>

@@ -2,7 +2,7 @@
 """Beside the tools people use today, on the same rows in the same order, one pass each: accuracy
 and rows a second in one table. scikit-learn (partial_fit of 1,000 rows; one row a call where the
 rows are a stream), River (learn_one) and Vowpal Wabbit, of PyPI, in an environment of their own
-under $MILLRACE_BUILD/peers.
+under $MILLRACE_BUILD/peers (tests/tools/pypi.py).
 
 Each runs as a process of its own, with one thread. Rows a second are of learning: for
 scikit-learn and River of rows that lie in memory, their text parsed before; for Vowpal Wabbit with

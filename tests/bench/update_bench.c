@@ -335,8 +335,8 @@ static void limits(void)
     }
     for (int i = 0; i < 2; i++)
         qsort(us[i], ROUNDS, sizeof us[i][0], ascending);
-    printf("d = 784, batch 32: one model %.2f us a batch, 32 packed ones %.2f\n",
-           us[0][ROUNDS / 2], us[1][ROUNDS / 2]);
+    printf("d = 784, batch 32: one model %.2f us a batch, 32 packed ones %.2f\n", us[0][ROUNDS / 2],
+           us[1][ROUNDS / 2]);
     show("32 packed linear models : one, d = 784, batch 32", ratio, "<=", PACKED_MAX);
     end(&a);
     end(&b);

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Whole programs from a text file to a model, one pass, in turn in one run: `millrace train --input`
-of libsvm lines against Vowpal Wabbit, which reads the same rows in its own text (a '|' a line more)
-and, the second time, its binary cache of them. Rows of a label and 28 numbers of four digits,
-logistic loss.
+"""Whole programs from a text file to a model, one pass, in turn in one run: `millrace train` of
+libsvm lines (--input) against Vowpal Wabbit, which reads the same rows in its own text (a '|' a
+line more) and, the second time, its binary cache of them. Rows of a label and 28 numbers of four
+digits, logistic loss.
 
 Seconds are of the whole process, for Vowpal Wabbit only of its run over the file, without Python's
 start and imports. millrace learns one model, at its default batch, with prequential measures,
@@ -107,8 +107,8 @@ def against_vw(rows, pairs):
         b = vw(*how, "--cache_file", "rows.cache")
         text.append(a / t)
         cache.append(b / t)
-        print(f"{rows} rows, {size / 1e6:.0f} MB: millrace {t:.2f} s ({rows / t / 1e6:.2f} M rows/s, "
-              f"{size / t / 1e6:.0f} MB/s), accuracy {right:.4f}; Vowpal Wabbit {a:.2f} s "
+        print(f"{rows} rows, {size / 1e6:.0f} MB: millrace {t:.2f} s ({rows / t / 1e6:.2f} M "
+              f"rows/s, {size / t / 1e6:.0f} MB/s), accuracy {right:.4f}; Vowpal Wabbit {a:.2f} s "
               f"({rows / a / 1e6:.2f} M), from its cache {b:.2f} s ({rows / b / 1e6:.2f} M), "
               f"{theirs:.4f}", flush=True)
     summary("against Vowpal Wabbit's text", text, 3)

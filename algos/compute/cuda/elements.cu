@@ -2,7 +2,7 @@
  *
  * One kernel per entry, one thread an element. The formulas are those of ref, compiled without
  * contraction and with exact quotients and roots (CMakeLists.txt), so the bits are, too. */
-#include "algos/compute/cuda/device.h"
+#include "algos/compute/cuda/gpu.h"
 
 struct operands {
     struct arg a[OPERANDS];

@@ -10,7 +10,7 @@
  *
  * put() waits only when PIECES pieces, 32 MiB, are under way; get() and sync() wait. The first
  * error is kept until sync(); after it, results are garbage. */
-#include "algos/compute/cuda/device.h"
+#include "algos/compute/cuda/gpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* module.cu: millrace-cuda.so as the program sees it: opening a device, and the tables. */
-#include "algos/compute/cuda/device.h"
+#include "algos/compute/cuda/gpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>

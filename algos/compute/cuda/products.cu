@@ -4,7 +4,7 @@
  * the same bits again for one version on one type of GPU, one stream and its own choice of kernel,
  * which depends on shapes and on whether addresses are multiples of 16 bytes: so a product repeats
  * to the bit at addresses that are equal modulo 16. Only gemm uses TF32 or BF16 where chosen. */
-#include "algos/compute/cuda/device.h"
+#include "algos/compute/cuda/gpu.h"
 
 static int at_least_1(uint32_t n)
 {

@@ -2,7 +2,7 @@
  *
  * A warp has a row: lane l takes the elements l, l + 32, ... in order, and the lanes are folded in
  * halves. Nothing is added by atomics, so the order of a sum depends on its shape alone. */
-#include "algos/compute/cuda/device.h"
+#include "algos/compute/cuda/gpu.h"
 
 enum { TILE = 32 }; /* of colsum: columns, and rows at once */
 

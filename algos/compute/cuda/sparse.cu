@@ -5,7 +5,7 @@
  * that are its number modulo `owners`; it reads all keys, 32 at a time, and picks out its own. So
  * every key is read `owners` / 32 times, from the cache; no list is sorted and no scratch is taken,
  * and what is popular is spread. */
-#include "algos/compute/cuda/device.h"
+#include "algos/compute/cuda/gpu.h"
 
 static const uint32_t COLUMNS = 128; /* of the result, for one warp */
 static const uint32_t OWNERS = 4096; /* at most */

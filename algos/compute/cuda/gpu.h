@@ -1,4 +1,4 @@
-/* device.h: what the files of the CUDA module share; the one that includes CUDA's headers.
+/* gpu.h: what the files of the CUDA module share; the one that includes CUDA's headers.
  *
  * The sources are CUDA C++ in C's manner. tests/cuda_shim has headers of the same names, with which
  * a C++ compiler builds them for tests on machines without a GPU; so they use no more of CUDA than
@@ -8,8 +8,8 @@
  * orders one after the other is kept per piece of memory (struct buffer), so that the copy of the
  * next batch waits for no kernel that reads the batch before, and runs beside it (memory.cu).
  * Thread: one per self. Kernels: a thread an element, or a warp a row; sums in a fixed order. */
-#ifndef MILLRACE_CUDA_DEVICE_H
-#define MILLRACE_CUDA_DEVICE_H
+#ifndef MILLRACE_CUDA_GPU_H
+#define MILLRACE_CUDA_GPU_H
 
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
