@@ -123,7 +123,7 @@ static void a_start_is_a_topic_and_a_version(void **state)
     }
 }
 
-static void categories_are_fields_of_csv(void **state)
+static void categories_are_fields_of_csv_and_json(void **state)
 {
     const char *const set[] = {"input.one_hot=user, film", "input.hash_bits=18",
                                "input.format=csv"};
@@ -136,7 +136,7 @@ static void categories_are_fields_of_csv(void **state)
     assert_string_equal(job.input.one_hot[1], "film");
     assert_int_equal(job.input.hash_bits, 18);
     assert_int_equal(read_text(good, set, 2, said, sizeof said), 1);
-    assert_non_null(strstr(said, "input.one_hot is for format csv"));
+    assert_non_null(strstr(said, "input.one_hot is for formats csv and json"));
     assert_int_equal(read_text(good, &bits, 1, said, sizeof said), 1);
     assert_non_null(strstr(said, "'input.hash_bits' must be 0..24"));
 }
@@ -216,7 +216,7 @@ int main(void)
         cmocka_unit_test(a_job_is_read_with_its_defaults),
         cmocka_unit_test(all_problems_are_reported_at_once_with_place_and_nearest_word),
         cmocka_unit_test(a_start_is_a_topic_and_a_version),
-        cmocka_unit_test(categories_are_fields_of_csv),
+        cmocka_unit_test(categories_are_fields_of_csv_and_json),
         cmocka_unit_test(broken_files_say_where),
         cmocka_unit_test(names_are_hashed_where_rows_have_names),
         cmocka_unit_test(set_wins_over_the_file),
