@@ -219,6 +219,6 @@ enum st checkpoint(struct worker *w, bool to_publish)
             note_saved(w, p);
     }
     TRY(checkpoint_commit_begin(w->cp, w->err));
-    w->saving = (struct saving){.stage = SAVING_WRITE, .begin_us = from_us};
+    w->saving = (struct saving){.stage = SAVING_WRITE, .spent_us = clock_mono_us() - from_us};
     return ST_OK;
 }

@@ -89,7 +89,7 @@ struct saving {
     bool publish;         /* what is written */
     uint32_t part, chunk; /* the next to send */
     int64_t send_us;      /* when the transaction began */
-    int64_t begin_us;     /* of the checkpoint */
+    int64_t spent_us;     /* of the loop's time so far */
 };
 
 struct known_record {
@@ -161,7 +161,7 @@ struct worker {
     uint32_t born;            /* partitions of the topic when the job began; 0: not known yet */
     bool life_known;
     bool publish_failed;     /* the last one */
-    int64_t publish_ms;      /* how long it took */
+    int64_t publish_ms;      /* how long it kept the loop from learning */
     bool assigned;           /* the group has told what is ours, and it is restored */
     bool owner;              /* of partition 0: publishes snapshots */
     bool alone;              /* reads only: no folder, no group, nothing is published */
