@@ -92,8 +92,7 @@ enum st round_ended(struct worker *w, struct partition *p)
     CHECK(w->iterative && p->phase == PHASE_RUNNING && !partition_waits(p));
     while (p->m.trained >= p->edge)
         p->edge = p->m.base + round_edge(++p->m.round);
-    if (!p->pull_due)
-        p->round_end = p->m.pos;
+    p->round_end = p->m.pos;
     p->pull_due = true;
     if (w->job->staleness < 0)
         return ST_OK;
@@ -129,8 +128,8 @@ static bool is_published(const struct partition *p)
     return !p->unsent && !p->saving && !p->moved;
 }
 
-/* Its slot holds all of the round that is to be pulled for. Where nobody waits for others it has
- * learned more by then, and may have ended another. */
+/* Its slot holds all of the round that it has ended last. Where nobody waits for others it may have
+ * learned more by then. */
 static bool round_published(const struct worker *w, const struct partition *p)
 {
     return is_published(p) || (w->job->staleness < 0 && position_cmp(p->sent, p->round_end) >= 0);

@@ -193,8 +193,6 @@ static void note_saved(const struct worker *w, struct partition *p)
  * the write fail, the worker ends. */
 enum st checkpoint(struct worker *w, bool to_publish)
 {
-    int64_t from_us = clock_mono_us();
-
     CHECK(w->saving.stage == SAVING_NONE);
     TRY(same_topic(w));
     w->checkpoint_now = false;
@@ -218,7 +216,6 @@ enum st checkpoint(struct worker *w, bool to_publish)
         if (p->phase != PHASE_NONE)
             note_saved(w, p);
     }
-    TRY(checkpoint_commit_begin(w->cp, w->err));
-    w->saving = (struct saving){.stage = SAVING_WRITE, .spent_us = clock_mono_us() - from_us};
-    return ST_OK;
+    w->saving = (struct saving){.stage = SAVING_WRITE, .begin_us = clock_mono_us()};
+    return checkpoint_commit_begin(w->cp, w->err);
 }

@@ -107,8 +107,8 @@ static enum st unless_refused(struct worker *w, enum st st, bool *last)
 /* There is something to do that does not wait for the rest of a poll. */
 static bool interrupted(const struct worker *w)
 {
-    return worker_stop || w->saving.stage != SAVING_NONE || trigger_due(&w->checkpoint, w) ||
-           trigger_due(&w->publish, w) || publish_wanted(w);
+    return worker_stop || trigger_due(&w->checkpoint, w) || trigger_due(&w->publish, w) ||
+           publish_wanted(w);
 }
 
 enum st pipeline_run(struct worker *w)

@@ -160,7 +160,7 @@ void publish(struct worker *w, bool always)
         always |= w->part[i].unsent || w->part[i].saving;
     }
     if (w->saving.stage == SAVING_NONE) /* another try */
-        w->saving = (struct saving){.stage = SAVING_WRITE};
+        w->saving = (struct saving){.stage = SAVING_WRITE, .begin_us = clock_mono_us()};
     w->saving.publish = always && w->owned;
     if (!w->saving.publish)
         w->publish_failed = false;
@@ -225,6 +225,7 @@ static void committed(struct worker *w)
         p->m.seq++;
     }
     w->publish_failed = false;
+    w->publish_ms = (clock_mono_us() - w->saving.begin_us) / 1000 + 1;
     w->saving.stage = SAVING_NONE;
 }
 
@@ -263,25 +264,15 @@ static enum st undo(struct worker *w, enum st st)
 enum st saving_step(struct worker *w, bool wait)
 {
     struct saving *s = &w->saving;
-    int64_t from_us = clock_mono_us();
-    enum st st = ST_OK;
+    enum st st = s->stage == SAVING_WRITE ? write_step(w, wait) : ST_OK;
 
-    if (s->stage == SAVING_NONE)
-        return ST_OK;
-    if (s->stage == SAVING_WRITE)
-        st = write_step(w, wait);
     if (s->stage == SAVING_SEND || s->stage == SAVING_REPORTS)
-        wait = wait || from_us - s->send_us > OLD_US;
+        wait = wait || clock_mono_us() - s->send_us > OLD_US;
     if (st == ST_OK && s->stage == SAVING_SEND)
         st = send_step(w, wait);
     if (st == ST_OK && s->stage == SAVING_REPORTS)
         st = commit_step(w, wait);
-    if (st != ST_OK)
-        return undo(w, st);
-    s->spent_us += clock_mono_us() - from_us;
-    if (s->stage == SAVING_NONE && s->publish)
-        w->publish_ms = s->spent_us / 1000 + 1;
-    return ST_OK;
+    return st == ST_OK ? ST_OK : undo(w, st);
 }
 
 enum st saving_drop(struct worker *w)

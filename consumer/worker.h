@@ -68,7 +68,7 @@ struct partition {
     struct block block;
     struct letters letters;
     uint64_t edge;                  /* trained records at which the current round ends */
-    struct position round_end;      /* of the first round since the last pull */
+    struct position round_end;      /* of the last round */
     bool pull_due;                  /* a round has ended since the last pull */
     bool reset;                     /* while it waited, the broker had no record at its position */
     bool caught_up;                 /* the last that came was the end of the partition */
@@ -86,10 +86,9 @@ struct partition {
  * on meanwhile, and no other checkpoint begins. */
 struct saving {
     enum { SAVING_NONE, SAVING_WRITE, SAVING_SEND, SAVING_REPORTS } stage;
-    bool publish;         /* what is written */
-    uint32_t part, chunk; /* the next to send */
-    int64_t send_us;      /* when the transaction began */
-    int64_t spent_us;     /* of the loop's time so far */
+    bool publish;              /* what is written */
+    uint32_t part, chunk;      /* the next to send */
+    int64_t begin_us, send_us; /* of the checkpoint, of the transaction */
 };
 
 struct known_record {
@@ -161,7 +160,7 @@ struct worker {
     uint32_t born;            /* partitions of the topic when the job began; 0: not known yet */
     bool life_known;
     bool publish_failed;     /* the last one */
-    int64_t publish_ms;      /* how long it kept the loop from learning */
+    int64_t publish_ms;      /* how long it took */
     bool assigned;           /* the group has told what is ours, and it is restored */
     bool owner;              /* of partition 0: publishes snapshots */
     bool alone;              /* reads only: no folder, no group, nothing is published */
