@@ -370,7 +370,6 @@ enum st restore_partitions(struct worker *w, const struct start *assigned, uint3
         fresh |= w->part[s[i].partition].moved;
     if (fresh)
         TRY(publish_ends(w));
-    checkpoint_reserve(w->cp, w->owned * w->declared.bytes);
     if (!w->job->files_n) /* of files nothing is fetched ahead, and a small one is soon learned */
         memory_reserve(w->heap_bytes);
     return read_on(w, s, n);

@@ -414,15 +414,6 @@ enum st checkpoint_partitions(struct checkpoint *cp, uint32_t *p, uint32_t max, 
 
 /* ---- a commit; the numbers are those of checkpoint.h ---- */
 
-void checkpoint_reserve(struct checkpoint *cp, size_t state_bytes)
-{
-    struct checkpoint_conf quiet = cp->conf;
-
-    quiet.dead_bytes_max = 0;
-    if (cp->store->reserve)
-        cp->store->reserve(cp->self, state_bytes + arena_bytes(&quiet));
-}
-
 void checkpoint_begin(struct checkpoint *cp) /* (1) */
 {
     CHECK(!(cp->conf.flags & STORE_READ_ONLY));

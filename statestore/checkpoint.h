@@ -79,8 +79,6 @@ MUST enum st checkpoint_load(struct checkpoint *cp, const struct manifest *m,
 MUST enum st checkpoint_partitions(struct checkpoint *cp, uint32_t *p, uint32_t max, uint32_t *n,
                                    struct err *e);
 
-/* From now on no commit of so many bytes of states takes memory. */
-void checkpoint_reserve(struct checkpoint *cp, size_t state_bytes);
 void checkpoint_begin(struct checkpoint *cp);
 /* Chunk j of partition m->partition changed; m->chunk[j] is set here (seq m->seq, length, CRC). An
  * all-zero payload is removed from the store and its entry zeroed. */

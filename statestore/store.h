@@ -51,9 +51,6 @@ struct store {
     /* Makes the last folder of the path if need be. */
     MUST enum st (*open)(void *self, const char *dir, uint32_t flags, struct err *e);
     void (*close)(void *self);
-    /* Takes now the memory that the copy of a batch of so many bytes needs, so that no write_begin
-     * has to. NULL: none is needed. */
-    void (*reserve)(void *self, size_t batch_max);
     /* value->p NULL: no such key. */
     MUST enum st (*get)(void *self, struct bytes key, struct bytes *value, struct err *e);
     /* Calls visit for keys in [from, upto) in order (from.n 0: from the first; upto.p NULL: to the

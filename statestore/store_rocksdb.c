@@ -8,7 +8,6 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -461,21 +460,6 @@ static enum st rocks_write(void *self, const struct change *c, uint32_t n, bool 
     return text ? failed(s, "write", text, e) : ST_OK;
 }
 
-/* Growing by the way would stop whoever fills a large one for longer than all its copying: four
- * times as long (tests/bench/checkpoint_bench). */
-static void rocks_reserve(void *self, size_t batch_max)
-{
-    struct rocks *s = self;
-    char *zeros = calloc(1, batch_max + 1); /* read only, which costs no memory */
-
-    CHECK(!s->writer.begun);
-    rocksdb_writebatch_clear(s->batch);
-    if (zeros)
-        rocksdb_writebatch_put(s->batch, "", 0, zeros, batch_max);
-    rocksdb_writebatch_clear(s->batch);
-    free(zeros);
-}
-
 static void *write_batches(void *arg)
 {
     struct rocks *s = arg;
@@ -565,7 +549,6 @@ const struct store store_rocksdb = {
     .memory_bytes = rocks_memory,
     .open = rocks_open,
     .close = rocks_close,
-    .reserve = rocks_reserve,
     .get = rocks_get,
     .scan = rocks_scan,
     .last = rocks_last,
