@@ -189,9 +189,6 @@ struct broker {
     /* Waits until every record is acknowledged. ST_AGAIN: one was not: abort. ST_BAD_INPUT: the
      * topic does not take one (too large); without a transaction the producer goes on. */
     MUST enum st (*producer_wait)(void *p, int timeout_ms, struct err *e);
-    /* Records that are not acknowledged yet, after a look at what has come in. NULL: producer_wait
-     * never waits for anybody. */
-    uint64_t (*producer_left)(void *p);
     /* Adds the group's offsets with the metadata that consumer c captured. ST_REVOKED: fenced:
      * abort, own nothing until the next assignment. CHECKs that nothing is outstanding (R3). */
     MUST enum st (*producer_offsets)(void *p, void *c, const char *topic,

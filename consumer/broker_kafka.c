@@ -501,7 +501,6 @@ const struct broker broker_kafka = {
     .producer_begin = kafka_producer_begin,
     .produce = kafka_produce,
     .producer_wait = kafka_producer_wait,
-    .producer_left = kafka_producer_left,
     .producer_offsets = kafka_producer_offsets,
     .producer_commit = kafka_producer_commit,
     .producer_abort = kafka_producer_abort,

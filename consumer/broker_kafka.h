@@ -164,7 +164,6 @@ MUST enum st kafka_producer_begin(void *self, struct err *e);
 MUST enum st kafka_produce(void *self, uint16_t topic, int32_t partition, struct bytes key,
                            struct bytes value, int64_t timestamp_ms, const struct header *h,
                            uint32_t headers, struct err *e);
-uint64_t kafka_producer_left(void *self);
 MUST enum st kafka_producer_wait(void *self, int timeout_ms, struct err *e);
 MUST enum st kafka_producer_offsets(void *self, void *consumer, const char *topic,
                                     const struct offset_commit *o, uint32_t n, struct err *e);

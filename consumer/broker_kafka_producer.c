@@ -225,14 +225,6 @@ enum st kafka_produce(void *self, uint16_t topic, int32_t partition, struct byte
     return ST_OK;
 }
 
-uint64_t kafka_producer_left(void *self)
-{
-    struct kafka_producer *p = self;
-
-    rd_kafka_poll(p->rk, 0);
-    return outstanding(p);
-}
-
 /* rd_kafka_flush would do, but works in steps of 10 ms. */
 enum st kafka_producer_wait(void *self, int timeout_ms, struct err *e)
 {

@@ -36,10 +36,8 @@ static void forget_records(struct worker *w)
     w->recs = w->rec_at = 0;
 }
 
-enum st worker_disown(struct worker *w)
+void worker_disown(struct worker *w)
 {
-    enum st st = saving_drop(w);
-
     for (uint32_t i = 0; i < w->partitions; i++) {
         block_drop(w, &w->part[i]);
         partition_free(w, &w->part[i]); /* also of one whose restore has not come to its end */
@@ -47,7 +45,6 @@ enum st worker_disown(struct worker *w)
     w->owned = w->running = w->done = w->stopped = 0;
     w->owner = w->assigned = false;
     w->known.offset = -1;
-    return st;
 }
 
 void topic_doubted(struct worker *w)
@@ -125,13 +122,14 @@ static enum st take_up(struct worker *w)
     }
     if (st != ST_REVOKED)
         return st;
-    return worker_disown(w); /* the group moved on, or the topic is in doubt */
+    worker_disown(w); /* the group moved on, or the topic is in doubt */
+    return ST_OK;
 }
 
 /* What is assigned is void. Where the topic is why, nothing more comes from the group. */
 static enum st let_go(struct worker *w)
 {
-    TRY(worker_disown(w));
+    worker_disown(w);
     topic_doubted(w);
     w->listed = false;
     return w->br->consumer_assign(w->c, NULL, 0, w->err);
@@ -162,7 +160,8 @@ enum st worker_fenced(struct worker *w)
 {
     enum st st = ST_AGAIN;
 
-    TRY(worker_disown(w));
+    CHECK(!w->publishing);
+    worker_disown(w);
     w->recs = w->rec_at = 0;
     w->listed = false;
     for (int i = 0; st == ST_AGAIN && i < NAME_TRIES; i++)
@@ -177,18 +176,6 @@ enum st worker_fenced(struct worker *w)
     return worker_join(w);
 }
 
-/* First what is under way: it was learned before the rest. */
-static enum st last_publish(struct worker *w)
-{
-    enum st st = saving_step(w, true);
-
-    if (st != ST_OK && st != ST_AGAIN)
-        return st;
-    TRY(checkpoint(w, true));
-    publish(w, false);
-    return saving_step(w, true);
-}
-
 static enum st group_moved(struct worker *w, enum group_event ev, const struct start *list,
                            uint32_t n)
 {
@@ -196,12 +183,14 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
 
     switch (ev) {
     case GROUP_ASSIGNED:
-        TRY(worker_disown(w));
+        worker_disown(w);
         worker_assigned(w, list, n);
         return take_up(w);
     case GROUP_REVOKED:
         log_line(LOG_INFO, "partitions revoked", "count=%" PRIu32, n);
-        st = last_publish(w);
+        st = checkpoint(w, true);
+        if (st == ST_OK)
+            st = publish_end(w, publish(w, false));
         if (st != ST_OK && st != ST_AGAIN && st != ST_REVOKED)
             return st;
         return let_go(w);
@@ -216,12 +205,9 @@ static enum st group_moved(struct worker *w, enum group_event ev, const struct s
     return ST_OK;
 }
 
-/* What goes on next may come from elsewhere than the data topic: from the disk, from the broker's
- * answers, from the other workers. */
+/* What ends its waiting comes from the other workers, not from the data topic. */
 static bool any_waits(const struct worker *w)
 {
-    if (w->saving.stage != SAVING_NONE)
-        return true;
     for (uint32_t i = 0; w->iterative && i < w->partitions; i++)
         if (w->part[i].phase == PHASE_RUNNING && partition_waits(&w->part[i]))
             return true;
@@ -430,7 +416,7 @@ static enum st consume_event(struct worker *w, struct partition *p, const struct
         if (r->reason != BROKER_ERR_TOPIC_GONE)
             return ST_OK;
         topic_doubted(w);
-        TRY(worker_disown(w));
+        worker_disown(w);
         w->recs = w->rec_at + 1;
         return w->br->consumer_assign(w->c, NULL, 0, w->err);
     case REC_DATA:

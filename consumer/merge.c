@@ -45,7 +45,6 @@ void round_restored(const struct worker *w, struct partition *p)
     bool waits = p->m.flags & SLOT_WAIT;
 
     p->pull_due = waits;
-    p->round_end = p->m.pos;
     if (!w->iterative || w->job->staleness < 0)
         p->m.flags &= ~(uint32_t)SLOT_WAIT;
     p->edge = UINT64_MAX;
@@ -92,7 +91,6 @@ enum st round_ended(struct worker *w, struct partition *p)
     CHECK(w->iterative && p->phase == PHASE_RUNNING && !partition_waits(p));
     while (p->m.trained >= p->edge)
         p->edge = p->m.base + round_edge(++p->m.round);
-    p->round_end = p->m.pos;
     p->pull_due = true;
     if (w->job->staleness < 0)
         return ST_OK;
@@ -123,18 +121,6 @@ void round_idle(const struct worker *w, struct partition *p)
     p->m.flags = flags;
 }
 
-static bool is_published(const struct partition *p)
-{
-    return !p->unsent && !p->saving && !p->moved;
-}
-
-/* Its slot holds all of the round that it has ended last. Where nobody waits for others it may have
- * learned more by then. */
-static bool round_published(const struct worker *w, const struct partition *p)
-{
-    return is_published(p) || (w->job->staleness < 0 && position_cmp(p->sent, p->round_end) >= 0);
-}
-
 bool publish_wanted(const struct worker *w)
 {
     int64_t since_ms = (clock_mono_us() - w->publish.at_us) / 1000;
@@ -144,8 +130,8 @@ bool publish_wanted(const struct worker *w)
         const struct partition *p = &w->part[i];
 
         lazy |= idle(w, p) && !(p->m.flags & SLOT_IDLE);
-        wanted |= (p->pull_due && publishes_first(w) && !round_published(w, p)) ||
-                  ((p->phase == PHASE_DONE || p->phase == PHASE_STOPPED) && !is_published(p));
+        wanted |= (p->moved || p->unsent) && ((p->pull_due && publishes_first(w)) ||
+                                              p->phase == PHASE_DONE || p->phase == PHASE_STOPPED);
         stuck &= p->phase != PHASE_RUNNING || partition_waits(p);
     }
     if (wanted && !w->publish_failed)
@@ -215,6 +201,11 @@ static bool went_on(const struct manifest *m, struct round r)
 {
     return m->life > r.life ||
            (m->life == r.life && (m->round > r.n || (m->round == r.n && !(m->flags & SLOT_WAIT))));
+}
+
+static bool is_published(const struct partition *p)
+{
+    return !p->unsent && !p->moved;
 }
 
 /* A partition that is not ours has gone on without us. Either ours is not ours any more, which the
@@ -358,7 +349,7 @@ static enum st rebase(struct worker *w, struct partition *p)
 static bool ready(const struct worker *w, const struct partition *p)
 {
     return (p->phase == PHASE_RUNNING || p->phase == PHASE_CHECKING) && p->pull_due &&
-           (round_published(w, p) || !publishes_first(w));
+           (is_published(p) || !publishes_first(w));
 }
 
 static bool before(const struct manifest *m, struct round r)

@@ -1,10 +1,8 @@
 /* partition.c: what happens to one partition's state: memory, ends of epochs, checkpoints. */
-#include "config/base/clock.h"
 #include "config/base/log.h"
 #include "consumer/deadletter.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 enum st partition_alloc(struct worker *w, struct partition *p)
@@ -174,26 +172,10 @@ static enum st stop_partition(struct worker *w, struct partition *p)
     return scan_partition(w, p);
 }
 
-/* What is said of the partition with this checkpoint. */
-static void note_saved(const struct worker *w, struct partition *p)
-{
-    const struct manifest *m = &p->m;
-    struct offset_commit *o = &p->saved.commit;
-
-    p->saved.pos = m->pos;
-    p->saved.turn = partition_turn(w, p);
-    o->partition = (int32_t)p->p;
-    o->offset = m->pos.epoch ? m->end : m->pos.offset; /* tools see lag 0 in later epochs */
-    snprintf(o->metadata, sizeof o->metadata,
-             "%" PRIu32 ":%" PRIu32 ":%" PRId64 ":%" PRIu32 ":%" PRIu32 ":%" PRIu32, m->pos.run,
-             m->pos.epoch, m->pos.offset, m->round, m->flags, m->life);
-}
-
-/* The batch has a copy of all that it saves, so from here on the partition goes on learning. Should
- * the write fail, the worker ends. */
 enum st checkpoint(struct worker *w, bool to_publish)
 {
-    CHECK(w->saving.stage == SAVING_NONE);
+    uint32_t moved = 0;
+
     TRY(same_topic(w));
     w->checkpoint_now = false;
     checkpoint_begin(w->cp);
@@ -203,19 +185,26 @@ enum st checkpoint(struct worker *w, bool to_publish)
         if (to_publish)
             round_idle(w, p);
         p->moved |= to_publish && p->unsent;
-        if (p->moved || p->adopted) {
-            TRY(tensors_fetch(&p->state, w->err)); /* not the partition's fault */
-            if (scan_partition(w, p) != ST_OK)
-                TRY(stop_partition(w, p));
-            TRY(save_partition(w, p, to_publish && w->iterative && w->job->staleness == 0));
-            letters_clear(&p->letters);
-            guard_by(w, p);
-            p->saving = p->moved;
-            p->moved = p->adopted = false;
-        }
-        if (p->phase != PHASE_NONE)
-            note_saved(w, p);
+        if (!p->moved && !p->adopted)
+            continue;
+        TRY(tensors_fetch(&p->state, w->err)); /* not the partition's fault */
+        if (scan_partition(w, p) != ST_OK)
+            TRY(stop_partition(w, p));
+        TRY(save_partition(w, p, to_publish && w->iterative && w->job->staleness == 0));
+        moved++;
     }
-    w->saving = (struct saving){.stage = SAVING_WRITE, .begin_us = clock_mono_us()};
-    return checkpoint_commit_begin(w->cp, w->err);
+    if (!moved)
+        return ST_OK;
+    TRY(checkpoint_commit(w->cp, w->err));
+    for (uint32_t i = 0; i < w->partitions; i++) {
+        struct partition *p = &w->part[i];
+
+        if (!p->moved && !p->adopted)
+            continue;
+        letters_clear(&p->letters);
+        p->unsent |= p->moved;
+        p->moved = p->adopted = false;
+        guard_by(w, p);
+    }
+    return ST_OK;
 }

@@ -49,8 +49,9 @@ static bool told_to_stop(const struct worker *w)
     return worker_stop || w->over_limit || (w->max_rows && w->rows >= w->max_rows);
 }
 
-struct due {
+struct saving {
     bool checkpoint, publish, snapshot;
+    int64_t begin_us;
 };
 
 /* A snapshot would be another model than the newest one, and have something of every partition in
@@ -64,14 +65,11 @@ static bool new_model(const struct worker *w)
     return known && worker_trained(w) != w->version_records;
 }
 
-/* What is to be saved now; at the end everything. One thing after another: nothing, while something
- * is under way or has just failed. */
-static struct due due(struct worker *w, enum st st, bool last)
+/* What is to be saved now; at the end everything. */
+static struct saving due(struct worker *w, bool last)
 {
-    struct due s = {0};
+    struct saving s = {.begin_us = clock_mono_us()};
 
-    if (st != ST_OK || w->saving.stage != SAVING_NONE)
-        return s;
     s.snapshot = new_model(w) && (last || trigger_due(&w->snapshot, w));
     s.publish = last || s.snapshot || publish_wanted(w) || trigger_due(&w->publish, w);
     s.checkpoint = s.publish || w->checkpoint_now || trigger_due(&w->checkpoint, w);
@@ -87,14 +85,18 @@ static struct due due(struct worker *w, enum st st, bool last)
 /* A publish that did not happen is no error: what it would have sent stays dirty. After a refused
  * one nothing is owned until the group assigns anew. At the end of a job it is tried again, for
  * there is no later one; who is told to stop goes on from the local state another time. */
-static enum st unless_refused(struct worker *w, enum st st, bool *last)
+static enum st unless_refused(struct worker *w, struct saving s, enum st st, bool *last)
 {
+    if (st == ST_OK && s.publish) {
+        w->publish_failed = false;
+        w->publish_ms = (clock_mono_us() - s.begin_us) / 1000 + 1;
+    }
     if (st != ST_AGAIN && st != ST_REVOKED)
         return st;
     w->publish_failed = true;
     log_line(LOG_WARN, "checkpoint or publish did not happen", "reason=\"%s\"", w->err->text);
     if (st == ST_REVOKED)
-        TRY(worker_disown(w));
+        worker_disown(w);
     else if (*last && !worker_stop && ++w->last_tries == LAST_TRIES)
         return fail(w->err, ST_AGAIN,
                     "the last publish failed %d times: %s. The state is safe in %s: start the "
@@ -114,7 +116,7 @@ static bool interrupted(const struct worker *w)
 enum st pipeline_run(struct worker *w)
 {
     struct partition *p;
-    struct due s;
+    struct saving s;
     struct rows r;
     enum st st;
     bool done = false, last;
@@ -139,21 +141,17 @@ enum st pipeline_run(struct worker *w)
         if (done)
             range_ended(w);
         last = done || told_to_stop(w);
-        /* what is under way first; a checkpoint that cannot be put off waits for its end */
-        st = saving_step(w, last || w->checkpoint_now);
-        s = due(w, st, last);
+        s = due(w, last);
         if (s.checkpoint)
             st = checkpoint(w, s.publish);
         s.snapshot = s.snapshot && new_model(w); /* the checkpoint may have found some diverged */
         if (st == ST_OK && s.publish)
-            publish(w, s.snapshot);
+            st = publish(w, s.snapshot);
         if (st == ST_OK && s.snapshot)
             st = merge(w);
         if (st == ST_OK && s.snapshot)
             st = snapshot(w);
-        if (st == ST_OK && last)
-            st = saving_step(w, true);
-        st = unless_refused(w, st, &last);
+        st = unless_refused(w, s, publish_end(w, st), &last);
         if (st == ST_OK && !last)
             st = pull(w);
         progress_line(w, last);

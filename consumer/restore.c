@@ -338,10 +338,8 @@ static enum st publish_ends(struct worker *w)
     enum st st = ST_AGAIN;
 
     TRY(checkpoint(w, true));
-    for (int i = 0; st == ST_AGAIN && i < PUBLISH_TRIES; i++) {
-        publish(w, false);
-        st = saving_step(w, true);
-    }
+    for (int i = 0; st == ST_AGAIN && i < PUBLISH_TRIES; i++)
+        st = publish_end(w, publish(w, false));
     if (st == ST_AGAIN)
         return fail(w->err, ST_FATAL, "the first slots could not be published in %d tries: %s",
                     PUBLISH_TRIES, strdupa(w->err->text));

@@ -508,37 +508,18 @@ enum st model_derive(const struct ctx *x, const struct algo *a, const struct ten
     return ST_OK;
 }
 
-struct made {
-    struct model *m;
+static enum st send_model(struct worker *w, struct model *m)
+{
     struct model_bytes b;
-    uint64_t records; /* that its states have learned */
-};
+    enum st st = model_encode(m, &b, w->err);
 
-enum st snapshot_send(struct worker *w)
-{
-    return w->made ? model_send(w->br, w->producer, TOPIC_MODELS, w->made->m, &w->made->b,
-                                w->job->models_keep, w->err)
-                   : ST_OK;
-}
-
-void snapshot_sent(struct worker *w)
-{
-    if (!w->made)
-        return;
-    w->version = w->made->m->version;
-    w->version_records = w->made->records;
-    snapshot_drop(w);
-}
-
-void snapshot_drop(struct worker *w)
-{
-    if (!w->made)
-        return;
-    model_free(w->made->m);
-    free(w->made->b.manifest);
-    free(w->made->b.body);
-    free(w->made);
-    w->made = NULL;
+    if (st == ST_OK)
+        st = model_send(w->br, w->producer, TOPIC_MODELS, m, &b, w->job->models_keep, w->err);
+    if (st == ST_OK)
+        w->sent_version = m->version; /* it counts once the transaction is committed */
+    free(b.manifest);
+    free(b.body);
+    return st;
 }
 
 enum st snapshot(struct worker *w)
@@ -547,14 +528,8 @@ enum st snapshot(struct worker *w)
     _Alignas(64) uint8_t derive_opts[OPTS_BYTES_MAX] = {0};
     enum st st;
 
-    CHECK(!w->made);
-    w->made = calloc(1, sizeof *w->made);
-    if (!m || !w->made) {
-        model_free(m);
+    if (!m)
         return fail(w->err, ST_FATAL, "no memory for a snapshot");
-    }
-    w->made->m = m;
-    w->made->records = worker_trained(w);
     derive_defaults(w->algo, &w->shape, derive_opts, sizeof derive_opts);
     model_describe(m, w->job, &w->x, w->algo, w->decoded, w->codec, w->codec_self);
     describe_ranges(w, m);
@@ -562,8 +537,10 @@ enum st snapshot(struct worker *w)
     st = model_derive(&w->host, w->algo, &w->view, derive_opts, m);
     if (st == ST_AGAIN) { /* no weight in any row yet, say: the slots go without a model */
         log_line(LOG_INFO, "no snapshot yet", "reason=\"%s\"", w->err->text);
-        snapshot_drop(w);
-        return ST_OK;
+        st = ST_OK;
+    } else if (st == ST_OK) {
+        st = send_model(w, m);
     }
-    return st == ST_OK ? model_encode(m, &w->made->b, w->err) : st;
+    model_free(m);
+    return st;
 }

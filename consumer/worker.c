@@ -467,7 +467,7 @@ enum st worker_resize(struct worker *w)
 {
     uint32_t before = w->partitions;
 
-    CHECK(!w->owned && w->saving.stage == SAVING_NONE && !w->alone);
+    CHECK(!w->owned && !w->publishing && !w->alone);
     close_sized(w);
     TRY(open_topic(w));
     log_line(LOG_WARN, "the topic has another number of partitions: taking them in",
@@ -526,7 +526,6 @@ void worker_close(struct worker *w)
         w->br->consumer_close(w->c);
     if (w->producer)
         w->br->producer_close(w->producer);
-    snapshot_drop(w);
     close_sized(w);
     compute_stop(w->compute, w->compute_self);
     compute_stop(w->host_compute, w->host_self);

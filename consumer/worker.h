@@ -45,21 +45,12 @@ struct letters { /* records of one partition that did not decode, until the next
     uint32_t count, block_count;
 };
 
-struct saved { /* what the last checkpoint has of a partition, and what a publish says of it */
-    struct position pos;
-    struct offset_commit commit;
-    uint32_t turn;
-};
-
 struct partition {
     uint32_t p;
     enum phase phase;
-    bool fresh;   /* restored, and there was no state anywhere: not begun yet */
-    bool moved;   /* since the last checkpoint began */
-    bool saving;  /* by the checkpoint that is being written */
-    bool unsent;  /* since the last committed publish, as far as it is saved */
-    bool adopted; /* from a slot: the next checkpoint puts it on this disk */
-    struct saved saved;
+    bool fresh;           /* restored, and there was no state anywhere: not begun yet */
+    bool moved, unsent;   /* since the last checkpoint; since the last committed publish */
+    bool adopted;         /* from a slot: the next checkpoint puts it on this disk */
     struct position sent; /* of the slot as last published: dead letters before it have left */
     struct tensors state;
     struct manifest m;
@@ -68,7 +59,6 @@ struct partition {
     struct block block;
     struct letters letters;
     uint64_t edge;                  /* trained records at which the current round ends */
-    struct position round_end;      /* of the last round */
     bool pull_due;                  /* a round has ended since the last pull */
     bool reset;                     /* while it waited, the broker had no record at its position */
     bool caught_up;                 /* the last that came was the end of the partition */
@@ -80,15 +70,6 @@ struct partition {
     int64_t last_offset;       /* the same, once its poll is over */
     uint64_t last_fingerprint;
     uint32_t diverged; /* packed models, as last said */
-};
-
-/* What is under way between a checkpoint's beginning and the commit of its publish. Learning goes
- * on meanwhile, and no other checkpoint begins. */
-struct saving {
-    enum { SAVING_NONE, SAVING_WRITE, SAVING_SEND, SAVING_REPORTS } stage;
-    bool publish;              /* what is written */
-    uint32_t part, chunk;      /* the next to send */
-    int64_t begin_us, send_us; /* of the checkpoint, of the transaction */
 };
 
 struct known_record {
@@ -148,11 +129,10 @@ struct worker {
     struct trigger checkpoint, publish, snapshot;
     uint64_t rows, records, bad, nulls, bytes; /* of this process, since start */
     uint64_t version, version_records; /* newest snapshot in the model topic; records it learned */
-    struct made *made;                 /* the snapshot that leaves with the next publish; or NULL */
+    uint64_t sent_version;             /* in the open transaction; 0: none */
     int64_t passed_us; /* others go on without us: since when, or last said (merge.c) */
     uint64_t pulls;    /* since start */
-    bool quiet, checkpoint_now, over_limit;
-    struct saving saving;
+    bool quiet, checkpoint_now, over_limit, publishing;
     struct where from, until; /* where new partitions begin, and where they end; WHERE_NONE: they
                                  do not end */
     uint32_t run;             /* that the last reset began; 0: there was none */
@@ -272,8 +252,7 @@ MUST enum st consume(struct worker *w);
 /* The group has put us out: ST_FATAL where somebody else has our name; else a member anew, that
  * owns nothing yet. */
 MUST enum st worker_fenced(struct worker *w);
-/* Drops every state, and what is under way of it; own nothing until the next assignment. */
-MUST enum st worker_disown(struct worker *w);
+void worker_disown(struct worker *w); /* drops every state; own nothing until the next assignment */
 /* What the group has assigned, in the place of any list before; the next poll takes it up. */
 void worker_assigned(struct worker *w, const struct start *list, uint32_t n);
 /* There is a sign that the data topic is, or was, not there. Own nothing; a second later what is
@@ -316,20 +295,15 @@ void block_drop(struct worker *w, struct partition *p); /* forgets what was not 
 uint64_t *partition_batches(struct partition *p);       /* number of the next batch: "@batch" */
 /* The last good record so far, of which only offset and fingerprint stay. */
 void partition_last(struct worker *w, struct partition *p);
-/* Begins one synced batch for all partitions that moved; to_publish: and for those that the next
- * publish sends. Nothing may be under way. ST_REVOKED, ST_AGAIN: not now (guard.c). */
+/* One synced batch for all partitions that moved; to_publish: and for those that the next publish
+ * sends. ST_REVOKED, ST_AGAIN: not now (guard.c). */
 MUST enum st checkpoint(struct worker *w, bool to_publish);
 
-/* publish.c: what the checkpoint that has just begun holds, and what was not sent before, is to be
- * published once it is written, if there is anything, or always; with it the snapshot that is made
- * next. */
-void publish(struct worker *w, bool always);
-/* Takes what is under way one step on: is it written? A slice of it into the transaction; its
- * commit with the group's offsets. wait: to its end. ST_AGAIN: the publish did not happen;
+/* publish.c: slots and dead letters into a new transaction, if there are any, or always. */
+MUST enum st publish(struct worker *w, bool always);
+/* Commits it with the group's offsets if st is ST_OK, else aborts it. ST_AGAIN: it did not happen;
  * ST_REVOKED: nor will it, own nothing until the next assignment. */
-MUST enum st saving_step(struct worker *w, bool wait);
-/* Ends what is under way without a publish: the checkpoint is written, a transaction aborted. */
-MUST enum st saving_drop(struct worker *w);
+MUST enum st publish_end(struct worker *w, enum st st);
 /* As the group's offsets say, asked every few seconds: *done: every partition's range is learned.
  */
 MUST enum st group_done(struct worker *w, bool *done);
@@ -370,12 +344,8 @@ bool publish_wanted(const struct worker *w);
 /* Published partitions that have ended a round take the view, if the job's staleness lets them. */
 MUST enum st pull(struct worker *w);
 
-/* snapshot.c: the best model of w->view, which merge() has just made of what is being saved, for
- * the next publish; it may be none. */
+/* snapshot.c: the best model of w->view, which merge() has just made, into the open transaction. */
 MUST enum st snapshot(struct worker *w);
-MUST enum st snapshot_send(struct worker *w); /* into the open transaction */
-void snapshot_sent(struct worker *w);         /* which is committed */
-void snapshot_drop(struct worker *w);         /* or not */
 
 /* pipeline.c */
 MUST enum st pipeline_run(struct worker *w);

@@ -230,16 +230,22 @@ WRAP(checkpoint, struct worker *w, bool to_publish)
     return st;
 }
 
-WRAP(saving_step, struct worker *w, bool wait)
+WRAP(publish, struct worker *w, bool always)
 {
-    bool any = w->saving.publish && w->saving.stage != SAVING_NONE;
     enum st st;
 
-    TIMED(publish, st = __real_saving_step(w, wait));
-    if (any && w->saving.stage == SAVING_NONE) {
-        sum.publishes += sum.rows > 0;
+    TIMED(publish, st = __real_publish(w, always));
+    return st;
+}
+
+WRAP(publish_end, struct worker *w, enum st st)
+{
+    bool any = w->publishing;
+
+    TIMED(publish, st = __real_publish_end(w, st));
+    sum.publishes += any && sum.rows;
+    if (any)
         sum.published_us = clock_wall_ms() * 1000;
-    }
     return st;
 }
 

@@ -176,13 +176,6 @@ static enum st sim_wait(void *p, int timeout_ms, struct err *e)
     return came(p, CALL_WAIT, local_producer_wait(p, timeout_ms, e), e);
 }
 
-/* Whoever asks before it waits is told to ask again, for a while. */
-static uint64_t sim_left(void *p)
-{
-    (void)p;
-    return random_below(3) ? random_below(100) : 0;
-}
-
 static enum st sim_offsets(void *p, void *c, const char *topic, const struct offset_commit *o,
                            uint32_t n, struct err *e)
 {
@@ -236,7 +229,6 @@ const struct broker sim_broker = {
     .producer_begin = sim_begin,
     .produce = sim_produce,
     .producer_wait = sim_wait,
-    .producer_left = sim_left,
     .producer_offsets = sim_offsets,
     .producer_commit = sim_commit,
     .producer_abort = sim_abort,
