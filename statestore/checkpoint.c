@@ -345,20 +345,6 @@ static enum st check_chunk(const struct manifest *m, uint32_t j, struct bytes v,
     return ST_OK;
 }
 
-enum st checkpoint_read(struct checkpoint *cp, const struct manifest *m, uint32_t j,
-                        struct bytes *payload, struct err *e)
-{
-    char key[CHUNK_KEY];
-    enum st st;
-
-    CHECK(j < m->chunks && m->chunk[j].bytes);
-    snprintf(key, sizeof key, "c/%05" PRIu32 "/%06" PRIu32, m->partition, j);
-    st = cp->store->get(cp->self, text(key), payload, e);
-    if (st == ST_OK)
-        st = check_chunk(m, j, *payload, e);
-    return st == ST_OK ? st : at_partition(cp, m->partition, st, e);
-}
-
 enum st checkpoint_load(struct checkpoint *cp, const struct manifest *m,
                         enum st (*take_one)(void *arg, uint32_t j, const uint8_t *p, uint32_t bytes,
                                             struct err *e),
@@ -367,10 +353,18 @@ enum st checkpoint_load(struct checkpoint *cp, const struct manifest *m,
     for (uint32_t j = 0; j < m->chunks; j++) {
         uint64_t left = m->state_bytes - (uint64_t)j * m->chunk_bytes;
         uint32_t bytes = left < m->chunk_bytes ? (uint32_t)left : m->chunk_bytes;
+        char key[CHUNK_KEY];
         struct bytes v = none;
+        enum st st;
 
-        if (m->chunk[j].bytes)
-            TRY(checkpoint_read(cp, m, j, &v, e));
+        if (m->chunk[j].bytes) {
+            snprintf(key, sizeof key, "c/%05" PRIu32 "/%06" PRIu32, m->partition, j);
+            st = cp->store->get(cp->self, text(key), &v, e);
+            if (st == ST_OK)
+                st = check_chunk(m, j, v, e);
+            if (st != ST_OK)
+                return at_partition(cp, m->partition, st, e);
+        }
         TRY(take_one(arg, j, v.p, bytes, e));
     }
     return ST_OK;
@@ -523,7 +517,7 @@ void checkpoint_dead_published(struct checkpoint *cp, uint32_t p, struct positio
         add_range(cp, from, upto);
 }
 
-enum st checkpoint_commit_begin(struct checkpoint *cp, struct err *e) /* (4) */
+enum st checkpoint_commit(struct checkpoint *cp, struct err *e) /* (4), and with ST_OK (5) */
 {
     CHECK(cp->begun);
     cp->begun = false;
@@ -531,21 +525,7 @@ enum st checkpoint_commit_begin(struct checkpoint *cp, struct err *e) /* (4) */
         return fail(e, cp->failed, "%s", cp->failed_text.text);
     if (!cp->changes)
         return ST_OK;
-    return cp->store->write_begin(cp->self, cp->change, cp->changes, e);
-}
-
-enum st checkpoint_commit_done(struct checkpoint *cp, bool wait, bool *done,
-                               struct err *e) /* (5) */
-{
-    return cp->store->write_done(cp->self, wait, done, e);
-}
-
-enum st checkpoint_commit(struct checkpoint *cp, struct err *e)
-{
-    bool done;
-
-    TRY(checkpoint_commit_begin(cp, e));
-    return checkpoint_commit_done(cp, true, &done, e);
+    return cp->store->write(cp->self, cp->change, cp->changes, true, e);
 }
 
 struct bytes checkpoint_encoded(const struct checkpoint *cp, uint32_t p)

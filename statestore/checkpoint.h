@@ -7,7 +7,7 @@
  *   (1) begin
  *   (2) per partition: its changed chunks, then its manifest
  *   (3) dead letters added, published ones removed
- *   (4) one synced write, which a thread of the store's may do while the caller goes on
+ *   (4) one synced write
  *   (5) only then may the caller publish
  *
  * Keys: "format", "worker", "cluster", "job" (identity); "life"; "m/PPPPP" manifest; "t/PPPPP" when
@@ -16,10 +16,10 @@
  * that those published with a slot are a range. Numbers are decimal with leading zeros: byte order
  * is number order, and people can read a dump.
  *
- * Owner: the caller owns everything handed in, and it stays unchanged until commit or commit_begin
- * returns. Thread: one. Allocation: open only; RocksDB's own is bounded (store.h). Errors: texts
- * name the folder, the partition and, where there is one, the chunk. After a failed commit close:
- * the next open shows the last checkpoint, or this one whole. */
+ * Owner: the caller owns everything handed in, and it stays unchanged until commit returns.
+ * Thread: one. Allocation: open only; RocksDB's own is bounded (store.h). Errors: texts name the
+ * folder, the partition and, where there is one, the chunk. After a failed commit close: the next
+ * open shows the last checkpoint, or this one whole. */
 #ifndef MILLRACE_CHECKPOINT_H
 #define MILLRACE_CHECKPOINT_H
 
@@ -94,16 +94,6 @@ MUST enum st checkpoint_dead(struct checkpoint *cp, const struct dead_letter *d,
 /* Removes those of partition p < before; costs nothing where there are none. */
 void checkpoint_dead_published(struct checkpoint *cp, uint32_t p, struct position before);
 MUST enum st checkpoint_commit(struct checkpoint *cp, struct err *e);
-/* The same in two: what was handed in may change again when begin has returned, and the state
- * folder may be used again, for whatever else, when it is *done (at once, if nothing was begun).
- * wait: until then. */
-MUST enum st checkpoint_commit_begin(struct checkpoint *cp, struct err *e);
-MUST enum st checkpoint_commit_done(struct checkpoint *cp, bool wait, bool *done, struct err *e);
-
-/* Chunk j as it was last committed, verified against m; borrowed until the next call. It has
- * bytes. */
-MUST enum st checkpoint_read(struct checkpoint *cp, const struct manifest *m, uint32_t j,
-                             struct bytes *payload, struct err *e);
 
 /* Pending dead letters of partition p with a position < before, in order; d is borrowed until
  * `take` returns, which calls nothing of this cp. ST_CORRUPT: one does not verify. */

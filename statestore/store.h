@@ -5,12 +5,11 @@
  * as unsigned bytes, a shorter key before its extensions. Keys are not empty, values may be.
  *
  * Life   open -> get, scan, last, write* -> close. Close is safe on zeroed memory and after a
- *        failed open, waits for what is being written, and leaves `self` zeroed. After any status
- *        but ST_OK from a write the store is fit only for close.
+ *        failed open, and leaves `self` zeroed. After any status but ST_OK from write the store is
+ *        fit only for close.
  * Owner  The caller owns `self` (self_bytes of zeroed memory). Bytes handed out are borrowed until
  *        the next call on the same self, so they are never an argument of it.
- * Thread One thread per self. RocksDB has two background threads of its own, and one more from the
- *        first write_begin on.
+ * Thread One thread per self. RocksDB has two background threads of its own.
  * Atomic One batch is all or nothing, also across a power cut, and batches survive in the order
  *        they were written. sync: it is on disk before write returns. A write that failed may be
  *        found whole at the next open (the log was written, its sync failed), never in parts.
@@ -64,12 +63,6 @@ struct store {
                          struct err *e);
     /* All changes in order, atomically; a later change of a key wins. */
     MUST enum st (*write)(void *self, const struct change *c, uint32_t n, bool sync, struct err *e);
-    /* The same, synced, but it need not be written when this returns: what it was given is copied
-     * by then, and may change. Until write_done says that it is, only write_done and close are
-     * called. */
-    MUST enum st (*write_begin)(void *self, const struct change *c, uint32_t n, struct err *e);
-    /* *done: nothing is being written (any more). wait: until then. */
-    MUST enum st (*write_done)(void *self, bool wait, bool *done, struct err *e);
 };
 
 extern const struct store *const store_list[];

@@ -187,18 +187,6 @@ full:
     return fail(e, ST_FATAL, "store in memory: no memory for a batch of %zu bytes and more", bytes);
 }
 
-static enum st memory_write_begin(void *self, const struct change *c, uint32_t n, struct err *e)
-{
-    return memory_write(self, c, n, true, e);
-}
-
-static enum st memory_write_done(void *self, bool wait, bool *done, struct err *e)
-{
-    (void)self, (void)wait, (void)e;
-    *done = true;
-    return ST_OK;
-}
-
 static size_t memory_bytes(uint32_t flags, size_t batch_max)
 {
     (void)flags;
@@ -217,6 +205,4 @@ const struct store store_memory = {
     .scan = memory_scan,
     .last = memory_last,
     .write = memory_write,
-    .write_begin = memory_write_begin,
-    .write_done = memory_write_done,
 };

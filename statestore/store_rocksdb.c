@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,10 +22,7 @@
  * they do, the writer may flush that log into a new file, note it in its MANIFEST and delete the
  * log: the reader would miss what was in it. Nothing is deleted before the MANIFEST has grown, so
  * an open during which it did is done again. A file that is missing means damage only if the
- * MANIFEST stood still over all the tries.
- *
- * write_begin fills a RocksDB batch, which is the copy that nobody changes any more, and hands it
- * to a thread of ours; so the caller waits for neither the log nor the disk. */
+ * MANIFEST stood still over all the tries. */
 
 enum {
     WRITE_BUFFER = 4 << 20,
@@ -37,18 +33,7 @@ enum {
     READ_TRIES = 100
 };
 
-struct writer {
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake; /* either side: something below has changed */
-    bool there;          /* the caller's: the thread runs */
-    bool begun;          /* the caller's: a batch was handed over, and not taken back */
-    bool busy, quit;     /* under the lock */
-    char *text;          /* under the lock: why the write failed */
-};
-
 struct rocks {
-    struct writer writer;
     rocksdb_t *db;
     rocksdb_options_t *options;
     rocksdb_readoptions_t *read;
@@ -79,7 +64,6 @@ static enum st failed(const struct rocks *s, const char *doing, char *text, stru
 
 static void let_go(struct rocks *s)
 {
-    CHECK(!s->writer.begun || s->writer.quit);
     if (s->value)
         rocksdb_pinnableslice_destroy(s->value);
     if (s->iter)
@@ -88,27 +72,10 @@ static void let_go(struct rocks *s)
     s->iter = NULL;
 }
 
-/* What is being written is written first. */
-static void writer_end(struct writer *w)
-{
-    if (!w->there)
-        return;
-    pthread_mutex_lock(&w->lock);
-    w->quit = true;
-    pthread_cond_broadcast(&w->wake);
-    pthread_mutex_unlock(&w->lock);
-    pthread_join(w->thread, NULL);
-    pthread_cond_destroy(&w->wake);
-    pthread_mutex_destroy(&w->lock);
-    if (w->text)
-        rocksdb_free(w->text);
-}
-
 static void rocks_close(void *self)
 {
     struct rocks *s = self;
 
-    writer_end(&s->writer);
     let_go(s);
     if (s->batch)
         rocksdb_writebatch_destroy(s->batch);
@@ -429,9 +396,11 @@ static enum st rocks_last(void *self, struct bytes upto, struct bytes *key, stru
     return ST_OK;
 }
 
-static void fill_batch(struct rocks *s, const struct change *c, uint32_t n, bool sync)
+static enum st rocks_write(void *self, const struct change *c, uint32_t n, bool sync, struct err *e)
 {
-    CHECK(!s->writer.begun);
+    struct rocks *s = self;
+    char *text = NULL;
+
     let_go(s);
     rocksdb_writebatch_clear(s->batch);
     for (uint32_t i = 0; i < n; i++) {
@@ -448,88 +417,7 @@ static void fill_batch(struct rocks *s, const struct change *c, uint32_t n, bool
             rocksdb_writebatch_delete(s->batch, key, c[i].key.n);
     }
     rocksdb_writeoptions_set_sync(s->write, sync);
-}
-
-static enum st rocks_write(void *self, const struct change *c, uint32_t n, bool sync, struct err *e)
-{
-    struct rocks *s = self;
-    char *text = NULL;
-
-    fill_batch(s, c, n, sync);
     rocksdb_write(s->db, s->write, s->batch, &text);
-    return text ? failed(s, "write", text, e) : ST_OK;
-}
-
-static void *write_batches(void *arg)
-{
-    struct rocks *s = arg;
-    struct writer *w = &s->writer;
-    char *text;
-
-    pthread_mutex_lock(&w->lock);
-    for (;;) {
-        while (!w->busy && !w->quit)
-            pthread_cond_wait(&w->wake, &w->lock);
-        if (!w->busy)
-            break;
-        pthread_mutex_unlock(&w->lock);
-        text = NULL;
-        rocksdb_write(s->db, s->write, s->batch, &text);
-        pthread_mutex_lock(&w->lock);
-        w->text = text;
-        w->busy = false;
-        pthread_cond_broadcast(&w->wake);
-    }
-    pthread_mutex_unlock(&w->lock);
-    return NULL;
-}
-
-static enum st writer_begin(struct rocks *s, struct err *e)
-{
-    struct writer *w = &s->writer;
-
-    if (w->there)
-        return ST_OK;
-    pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->wake, NULL);
-    if (pthread_create(&w->thread, NULL, write_batches, s) != 0)
-        return fail(e, ST_FATAL, "folder %s: no thread to write with", s->dir);
-    w->there = true;
-    return ST_OK;
-}
-
-static enum st rocks_write_begin(void *self, const struct change *c, uint32_t n, struct err *e)
-{
-    struct rocks *s = self;
-
-    TRY(writer_begin(s, e));
-    fill_batch(s, c, n, true);
-    pthread_mutex_lock(&s->writer.lock);
-    s->writer.busy = s->writer.begun = true;
-    pthread_cond_broadcast(&s->writer.wake);
-    pthread_mutex_unlock(&s->writer.lock);
-    return ST_OK;
-}
-
-static enum st rocks_write_done(void *self, bool wait, bool *done, struct err *e)
-{
-    struct rocks *s = self;
-    struct writer *w = &s->writer;
-    char *text = NULL;
-
-    *done = !w->begun;
-    if (*done)
-        return ST_OK;
-    pthread_mutex_lock(&w->lock);
-    while (wait && w->busy)
-        pthread_cond_wait(&w->wake, &w->lock);
-    *done = !w->busy;
-    if (*done) {
-        text = w->text;
-        w->text = NULL;
-    }
-    pthread_mutex_unlock(&w->lock);
-    w->begun = !*done;
     return text ? failed(s, "write", text, e) : ST_OK;
 }
 
@@ -553,6 +441,4 @@ const struct store store_rocksdb = {
     .scan = rocks_scan,
     .last = rocks_last,
     .write = rocks_write,
-    .write_begin = rocks_write_begin,
-    .write_done = rocks_write_done,
 };

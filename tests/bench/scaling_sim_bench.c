@@ -178,18 +178,6 @@ uint32_t random_below(uint32_t n)
     return (uint32_t)(random_next() % n);
 }
 
-int64_t random_scale(int64_t least, uint32_t doublings) /* a write takes what step_enter says */
-{
-    (void)least, (void)doublings;
-    return 0;
-}
-
-void step_sleep(int64_t us)
-{
-    (void)us;
-    CHECK(false);
-}
-
 static double carry(double *link_us, double bytes, double mb_s)
 {
     double now = (double)world.now_us;

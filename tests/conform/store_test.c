@@ -139,8 +139,7 @@ static void tables_are_complete(void **state)
         const struct store *t = store_list[i];
 
         assert_true(t->name && t->summary && t->self_bytes && t->memory_bytes && t->open &&
-                    t->close && t->get && t->scan && t->last && t->write && t->write_begin &&
-                    t->write_done);
+                    t->close && t->get && t->scan && t->last && t->write);
         assert_ptr_equal(store_find(t->name), t);
     }
     assert_null(store_find("cassette"));
@@ -283,48 +282,16 @@ static void refused(const char *name, uint32_t flags, const char *says)
     closed(t, s);
 }
 
-static void what_was_begun_is_a_copy_and_there_when_it_is_done(void **state)
-{
-    enum { LARGE = 8 << 20 };
-    const struct store *t = *state;
-    void *s = opened(t, "begun", 0);
-    uint8_t *p = malloc(LARGE);
-    struct change c = {text("large"), {p, LARGE}, none};
-    struct err e = {""};
-    struct bytes v;
-    bool done = false;
-
-    assert_non_null(p);
-    assert_int_equal(t->write_done(s, false, &done, &e), ST_OK);
-    assert_true(done); /* nothing was begun */
-    for (int round = 1; round < 4; round++) {
-        memset(p, round, LARGE);
-        assert_int_equal(t->write_begin(s, &c, 1, &e), ST_OK);
-        memset(p, 0xee, LARGE);
-        for (done = false; !done;)
-            assert_int_equal(t->write_done(s, round == 2, &done, &e), ST_OK);
-        assert_int_equal(t->get(s, c.key, &v, &e), ST_OK);
-        memset(p, round, LARGE);
-        assert_int_equal(v.n, LARGE);
-        assert_memory_equal(v.p, p, LARGE);
-    }
-    wrote(t, s, (struct change[]){put("small", "1")}, 1);
-    assert_int_equal(t->write_begin(s, &c, 1, &e), ST_OK);
-    closed(t, s); /* while it is being written */
-    free(p);
-}
-
 static void what_was_synced_is_there_after_reopen(void **state)
 {
     const struct store *t = &store_rocksdb;
     void *s = opened(t, "reopen", 0);
-    struct err e;
 
     (void)state;
     wrote(t, s, (struct change[]){put("a", "1"), put("b", "2")}, 2);
     closed(t, s);
     s = opened(t, "reopen", 0);
-    assert_int_equal(t->write_begin(s, (struct change[]){del("a"), put("c", "3")}, 2, &e), ST_OK);
+    wrote(t, s, (struct change[]){del("a"), put("c", "3")}, 2);
     closed(t, s);
     s = opened(t, "reopen", 0);
     scans(t, s, none, none, 9, "b=2 c=3 ");
@@ -488,7 +455,6 @@ static void a_disk_that_fills_up_is_said_and_loses_nothing(void **state)
     struct err e = {""};
     enum st st = ST_OK;
     uint32_t kept = 0;
-    bool done;
     char key[16];
     void *s;
 
@@ -503,9 +469,7 @@ static void a_disk_that_fills_up_is_said_and_loses_nothing(void **state)
     s = opened(t, "small/state", 0);
     for (uint32_t i = 0; i < 64 && st == ST_OK; i++) {
         snprintf(key, sizeof key, "%03u", i);
-        st = t->write_begin(s, &(struct change){text(key), {p, 1 << 20}, none}, 1, &e);
-        if (st == ST_OK)
-            st = t->write_done(s, true, &done, &e);
+        st = t->write(s, &(struct change){text(key), {p, 1 << 20}, none}, 1, true, &e);
         kept += st == ST_OK;
     }
     assert_int_equal(st, ST_FATAL);
@@ -595,7 +559,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(changes_of_a_batch_apply_in_order),
         cmocka_unit_test(ranges_are_deleted_half_open),
         cmocka_unit_test(a_large_batch_comes_back),
-        cmocka_unit_test(what_was_begun_is_a_copy_and_there_when_it_is_done),
         cmocka_unit_test(close_is_safe_on_zeroes_and_after_a_failed_open),
     };
     const struct CMUnitTest disk[] = {

@@ -178,7 +178,6 @@ void world_trace(FILE *out); /* the last steps */
 MUST enum st step_enter(enum call c, struct err *e);
 /* The call has come back with st: what the caller learns. */
 MUST enum st step_leave(enum call c, enum st st, struct err *e);
-void step_sleep(int64_t us);   /* others run for so long */
 void step_records(uint32_t n); /* so many were polled: their work takes time later */
 
 /* ---- sim_broker.c, sim_store.c ---- */

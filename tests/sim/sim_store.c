@@ -1,56 +1,13 @@
 /* sim_store.c: state folders in memory. What was written is there when its worker has died; a write
- * is a step, and either all of it happened or nothing. One that was begun takes that step later, or
- * as soon as it is asked for; if its worker is gone by then, it may have happened. */
+ * is a step, and either all of it happened or nothing. */
 #include "tests/sim/sim.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 struct opened {
     struct disk *disk;
     struct node *by;
-    struct change *late; /* begun, copied; or NULL */
-    uint32_t late_n;
-    int64_t ready_us;
 };
-
-static struct bytes copied(struct bytes b)
-{
-    uint8_t *p = b.p ? malloc(b.n + 1) : NULL;
-
-    CHECK(p || !b.p);
-    if (p)
-        memcpy(p, b.p, b.n);
-    return (struct bytes){p, b.n};
-}
-
-static void late_end(struct opened *o)
-{
-    for (uint32_t i = 0; i < o->late_n; i++) {
-        free((void *)(uintptr_t)o->late[i].key.p);
-        free((void *)(uintptr_t)o->late[i].value.p);
-        free((void *)(uintptr_t)o->late[i].upto.p);
-    }
-    free(o->late);
-    o->late = NULL;
-    o->late_n = 0;
-}
-
-static enum st late_write(struct opened *o, struct err *e)
-{
-    enum st st = store_memory.write(o->disk->map, o->late, o->late_n, true, e);
-
-    late_end(o);
-    return st;
-}
-
-static void *map_of(void *self)
-{
-    struct opened *o = self;
-
-    CHECK(!o->late);
-    return o->disk->map;
-}
 
 static enum st folder_open(void *self, const char *dir, uint32_t flags, struct err *e)
 {
@@ -71,11 +28,7 @@ static enum st folder_open(void *self, const char *dir, uint32_t flags, struct e
 static void folder_close(void *self)
 {
     struct opened *o = self;
-    struct err e;
 
-    if (o->late && random_below(2))
-        CHECK(late_write(o, &e) == ST_OK);
-    late_end(o);
     if (o->by)
         o->disk->holder = NULL;
     memset(o, 0, sizeof *o);
@@ -83,20 +36,20 @@ static void folder_close(void *self)
 
 static enum st folder_get(void *self, struct bytes key, struct bytes *value, struct err *e)
 {
-    return store_memory.get(map_of(self), key, value, e);
+    return store_memory.get(((struct opened *)self)->disk->map, key, value, e);
 }
 
 static enum st folder_scan(void *self, struct bytes from, struct bytes upto,
                            bool (*visit)(void *arg, struct bytes key, struct bytes value),
                            void *arg, struct err *e)
 {
-    return store_memory.scan(map_of(self), from, upto, visit, arg, e);
+    return store_memory.scan(((struct opened *)self)->disk->map, from, upto, visit, arg, e);
 }
 
 static enum st folder_last(void *self, struct bytes upto, struct bytes *key, struct bytes *value,
                            struct err *e)
 {
-    return store_memory.last(map_of(self), upto, key, value, e);
+    return store_memory.last(((struct opened *)self)->disk->map, upto, key, value, e);
 }
 
 static enum st folder_write(void *self, const struct change *c, uint32_t n, bool sync,
@@ -104,39 +57,8 @@ static enum st folder_write(void *self, const struct change *c, uint32_t n, bool
 {
     CHECK(sync); /* else a crash might lose it */
     TRY(step_enter(CALL_WRITE, e));
-    return step_leave(CALL_WRITE, store_memory.write(map_of(self), c, n, sync, e), e);
-}
-
-static enum st folder_write_begin(void *self, const struct change *c, uint32_t n, struct err *e)
-{
-    struct opened *o = self;
-
-    (void)e;
-    CHECK(!o->late);
-    o->late = calloc(n + 1, sizeof *o->late);
-    CHECK(o->late);
-    for (o->late_n = 0; o->late_n < n; o->late_n++) {
-        const struct change *from = &c[o->late_n];
-
-        o->late[o->late_n] =
-            (struct change){copied(from->key), copied(from->value), copied(from->upto)};
-    }
-    o->ready_us = world.now_us + (random_below(3) ? random_scale(500, 10) : 0);
-    return ST_OK;
-}
-
-static enum st folder_write_done(void *self, bool wait, bool *done, struct err *e)
-{
-    struct opened *o = self;
-
-    *done = !o->late;
-    if (*done || (!wait && world.now_us < o->ready_us))
-        return ST_OK;
-    if (world.now_us < o->ready_us)
-        step_sleep(o->ready_us - world.now_us);
-    TRY(step_enter(CALL_WRITE, e));
-    *done = true;
-    return step_leave(CALL_WRITE, late_write(o, e), e);
+    return step_leave(CALL_WRITE,
+                      store_memory.write(((struct opened *)self)->disk->map, c, n, sync, e), e);
 }
 
 static size_t folder_bytes(uint32_t flags, size_t batch_max)
@@ -157,8 +79,6 @@ const struct store sim_store = {
     .scan = folder_scan,
     .last = folder_last,
     .write = folder_write,
-    .write_begin = folder_write_begin,
-    .write_done = folder_write_done,
 };
 
 struct copying {

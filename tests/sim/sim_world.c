@@ -104,16 +104,11 @@ static void nap(struct node *n, int64_t us)
     fiber_yield();
 }
 
-void step_sleep(int64_t us)
-{
-    if (world.running && !world.running->dead && !world.failed)
-        nap(world.running, us);
-}
-
 static void broker_sleep_ms(void *arg, int ms)
 {
     (void)arg;
-    step_sleep((int64_t)ms * 1000);
+    if (world.running && !world.running->dead && !world.failed)
+        nap(world.running, (int64_t)ms * 1000);
 }
 
 static enum st killed(struct err *e)

@@ -189,7 +189,6 @@ static void a_folder_that_lost_a_file_is_told(void **state)
 static struct {
     int calls, fail_at;
     bool written; /* the failing write is on disk nevertheless */
-    bool late;    /* it was only begun, and has failed since */
 } bad;
 
 static enum st bad_write(void *self, const struct change *c, uint32_t n, bool sync, struct err *e)
@@ -200,18 +199,6 @@ static enum st bad_write(void *self, const struct change *c, uint32_t n, bool sy
     if (bad.written)
         TRY(store_rocksdb.write(self, c, n, sync, e));
     return fault(e, "folder: write: no space left");
-}
-
-static enum st bad_begin(void *self, const struct change *c, uint32_t n, struct err *e)
-{
-    bad.late = ++bad.calls == bad.fail_at;
-    return bad.late && !bad.written ? ST_OK : store_rocksdb.write_begin(self, c, n, e);
-}
-
-static enum st bad_done(void *self, bool wait, bool *done, struct err *e)
-{
-    TRY(store_rocksdb.write_done(self, wait, done, e));
-    return bad.late ? fault(e, "folder: write: no space left") : ST_OK;
 }
 
 static enum st bad_get(void *self, struct bytes key, struct bytes *value, struct err *e)
@@ -239,7 +226,6 @@ static bool run_on(const struct store *s, int nth, bool written)
     enum st st;
 
     bad.calls = 0;
-    bad.late = false;
     bad.fail_at = nth;
     bad.written = written;
     temp_remove(temp_path("bad"));
@@ -267,12 +253,10 @@ static void every_failing_call_leaves_a_whole_state(void **state)
 
     (void)state;
     s.write = bad_write;
-    s.write_begin = bad_begin;
-    s.write_done = bad_done;
     for (n = 1; run_on(&s, n, false); n++)
         assert_true(run_on(&s, n, true));
     assert_int_equal(n, 12); /* the name, then ten steps */
-    s = store_rocksdb;
+    s.write = store_rocksdb.write;
     s.get = bad_get;
     s.scan = bad_scan;
     for (n = 1; run_on(&s, n, false); n++)

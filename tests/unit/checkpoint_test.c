@@ -219,11 +219,6 @@ static enum st deaf_write(void *self, const struct change *c, uint32_t n, bool s
     return n ? ST_OK : ST_FATAL;
 }
 
-static enum st deaf_begin(void *self, const struct change *c, uint32_t n, struct err *e)
-{
-    return deaf_write(self, c, n, true, e);
-}
-
 static void no_memory_is_taken_between_begin_and_commit(void **state)
 {
     struct store deaf = store_memory;
@@ -232,7 +227,6 @@ static void no_memory_is_taken_between_begin_and_commit(void **state)
 
     (void)state;
     deaf.write = deaf_write;
-    deaf.write_begin = deaf_begin;
     fresh(&job);
     assert_int_equal(open_at(&deaf, "deaf", 0, &job.cp, &e), ST_OK);
     before = mallinfo2();
